@@ -1,0 +1,5 @@
+#include <dstack/version.h>
+
+const char *dstack_version(void) {
+    return DSTACK_VERSION;
+}
