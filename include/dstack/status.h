@@ -28,6 +28,11 @@ typedef enum dstack_status {
     DSTACK_E_INTERNAL = -14,   /**< A defect of this library. */
     DSTACK_E_PEER = -15,       /**< The peer answered with an error of its own. */
     DSTACK_E_INSECURE = -16,   /**< Would weaken security and needs an explicit insecure mode. */
+
+    /* certificates: -100 .. -119 */
+    DSTACK_E_X509_PATH = -100,    /**< No acceptable path to the trust anchor. */
+    DSTACK_E_X509_EXPIRED = -101, /**< A certificate or list is not valid at the given time. */
+    DSTACK_E_X509_REVOKED = -102, /**< The issuer revoked a certificate of the path. */
 } dstack_status;
 
 #endif
