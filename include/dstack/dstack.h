@@ -2,9 +2,14 @@
 #ifndef DSTACK_DSTACK_H
 #define DSTACK_DSTACK_H
 
+#include <dstack/attestation.h>
 #include <dstack/bytes.h>
+#include <dstack/cert.h>
+#include <dstack/envelope.h>
 #include <dstack/error.h>
+#include <dstack/manifest.h>
 #include <dstack/status.h>
+#include <dstack/tls.h>
 #include <dstack/version.h>
 
 #endif
