@@ -1,0 +1,3 @@
+/* Every command of `dstack`, in the order `dstack help` shows them: one line each. */
+CLI_COMMAND(completion)
+CLI_COMMAND(help)
