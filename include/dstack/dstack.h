@@ -8,6 +8,7 @@
 #include <dstack/envelope.h>
 #include <dstack/error.h>
 #include <dstack/manifest.h>
+#include <dstack/quote.h>
 #include <dstack/status.h>
 #include <dstack/tls.h>
 #include <dstack/version.h>
