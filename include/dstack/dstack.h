@@ -5,12 +5,15 @@
 #include <dstack/attestation.h>
 #include <dstack/bytes.h>
 #include <dstack/cert.h>
+#include <dstack/collateral.h>
 #include <dstack/envelope.h>
 #include <dstack/error.h>
 #include <dstack/manifest.h>
+#include <dstack/policy.h>
 #include <dstack/quote.h>
 #include <dstack/status.h>
 #include <dstack/tls.h>
+#include <dstack/verifier.h>
 #include <dstack/version.h>
 
 #endif

@@ -1,0 +1,84 @@
+/**
+ * @file collateral.h
+ * @brief What Intel publishes about platforms, and a quote is judged by: revocation lists, TCB
+ * info, QE identity, each with the chain of its signer.
+ *
+ * The bundle's JSON form is the one that dcap-qvl and Intel-compatible caches' clients exchange.
+ * The texts of TCB info and QE identity are kept as they were signed, byte for byte. A collateral
+ * is immutable once parsed and may be shared among threads.
+ */
+#ifndef DSTACK_COLLATERAL_H
+#define DSTACK_COLLATERAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dstack/bytes.h>
+#include <dstack/error.h>
+#include <dstack/visibility.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Largest bundle taken, in bytes of JSON. */
+#define DSTACK_COLLATERAL_MAX_SIZE (16u << 20)
+
+/** A parsed bundle, with a reference count. */
+typedef struct dstack_collateral dstack_collateral;
+
+/**
+ * Parses the JSON bundle. Whether what it holds is true and current is for a verifier to say.
+ *
+ * @return 0, DSTACK_E_DCAP_COLLATERAL_FORMAT or DSTACK_E_MEMORY; *out is set on success alone.
+ */
+DSTACK_API int dstack_collateral_parse(dstack_collateral **out, dstack_bytes json,
+                                       dstack_error *err);
+/** Another reference to the same bundle. Thread safe. */
+DSTACK_API dstack_collateral *dstack_collateral_ref(dstack_collateral *collateral);
+/** Drops a reference. Accepts NULL. Thread safe. */
+DSTACK_API void dstack_collateral_free(dstack_collateral *collateral);
+
+/** Appends the JSON bundle. @return 0 or DSTACK_E_MEMORY. */
+DSTACK_API int dstack_collateral_to_json(const dstack_collateral *collateral, bool pretty,
+                                         dstack_buf *out, dstack_error *err);
+
+/** The parts, as views that live as long as the collateral. */
+typedef struct dstack_collateral_parts {
+    dstack_bytes pck_crl_issuer_chain;     /**< PEM */
+    dstack_bytes root_ca_crl;              /**< DER */
+    dstack_bytes pck_crl;                  /**< DER */
+    dstack_bytes tcb_info_issuer_chain;    /**< PEM: signer, root */
+    dstack_bytes tcb_info;                 /**< JSON text as signed */
+    dstack_bytes tcb_info_signature;       /**< r, s */
+    dstack_bytes qe_identity_issuer_chain; /**< PEM */
+    dstack_bytes qe_identity;              /**< JSON text as signed */
+    dstack_bytes qe_identity_signature;    /**< r, s */
+    bool has_pck_certificate_chain;
+    dstack_bytes pck_certificate_chain; /**< PEM: PCK leaf, PCK CA, root */
+} dstack_collateral_parts;
+
+DSTACK_API void dstack_collateral_get(const dstack_collateral *collateral,
+                                      dstack_collateral_parts *parts);
+/** A bundle of these parts, copied. */
+DSTACK_API int dstack_collateral_new(dstack_collateral **out, const dstack_collateral_parts *parts,
+                                     dstack_error *err);
+
+/**
+ * When the bundle stops being usable: the earliest of the two nextUpdate of its texts and the two
+ * nextUpdate of its revocation lists. Nothing is verified.
+ *
+ * @param expires  UNIX seconds; the bundle serves before it.
+ * @return 0, or the status of the part that cannot be read.
+ */
+DSTACK_API int dstack_collateral_expires(const dstack_collateral *collateral, int64_t *expires,
+                                         dstack_error *err);
+
+/** SHA-256 over all parts: two bundles with the same id are the same. 32 bytes, borrowed. */
+DSTACK_API dstack_bytes dstack_collateral_id(const dstack_collateral *collateral);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
