@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/buf.h"
+
 #define DSTACK_AUTO(name) __attribute__((cleanup(auto_##name)))
 
 /* For a pointer type released by free_fn(pointer): the variable is of type `type *`. */
@@ -26,6 +28,8 @@
     }
 
 DSTACK_AUTO_DEFINE_CLEAR(buf, dstack_buf, dstack_buf_clear)
+/* A buffer that held a secret. */
+DSTACK_AUTO_DEFINE_CLEAR(wiped_buf, dstack_buf, buf_wipe)
 DSTACK_AUTO_DEFINE(secret, dstack_secret, dstack_secret_free)
 DSTACK_AUTO_DEFINE(json, json_t, json_decref)
 DSTACK_AUTO_DEFINE(file, FILE, fclose)

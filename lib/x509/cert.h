@@ -85,13 +85,15 @@ int x509_cert_parse(x509_cert *out, dstack_bytes der, dstack_error *err);
  * except those with OIDs unknown to this library: x509_cert_extension_count tells. */
 const x509_extension *x509_cert_extension(const x509_cert *cert, dstack_bytes oid);
 size_t x509_cert_extension_count(const x509_cert *cert, dstack_bytes oid);
+/* True for the extensions that x509_cert_parse decodes and x509/path.h honours. */
+bool x509_extension_is_decoded(dstack_bytes oid);
 
 /* The last commonName of a Name, as its raw characters; empty where there is none. */
 dstack_bytes x509_name_common_name(dstack_bytes name);
 /* One attribute of a Name by OID content octets (the last where it repeats). */
 dstack_bytes x509_name_attribute(dstack_bytes name, dstack_bytes oid);
-/* "CN=..., O=..." for people; quotes nothing, replaces unprintable bytes by '?'. Always ends with
- * NUL; cuts what does not fit. Returns out. */
+/* "CN=..., O=..." for people; quotes nothing, replaces all but printable ASCII by '?'. Always ends
+ * with NUL; cuts what does not fit. Returns out. */
 char *x509_name_text(dstack_bytes name, char *out, size_t size);
 
 /* Walks the subject alternative names. *position starts at 0. Returns false at the end. */

@@ -51,7 +51,7 @@ int x509_path_verify(const x509_cert *leaf, const x509_cert *pool, size_t pool_c
                      dstack_error *err);
 
 /* Checks one certificate of a verified path against the CRL of its issuer: names match, signature
- * holds, thisUpdate <= now <= nextUpdate, scope covers the certificate, serial is not listed.
+ * holds, thisUpdate <= now < nextUpdate, scope covers the certificate, serial is not listed.
  * DSTACK_E_X509_REVOKED where it is listed. */
 int x509_crl_check(const x509_crl *crl, const x509_cert *cert, const x509_cert *issuer,
                    const ecdsa_key *issuer_key, int64_t now, dstack_error *err);

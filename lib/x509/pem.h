@@ -7,6 +7,8 @@
 #include <dstack/bytes.h>
 #include <dstack/error.h>
 
+#include "base/auto.h"
+
 /* Bounds: longest text read, longest label. */
 #define PEM_MAX_TEXT (1024 * 1024)
 #define PEM_MAX_LABEL 64
@@ -21,6 +23,7 @@ typedef struct pem_block {
 } pem_block;
 
 void pem_block_clear(pem_block *block);
+DSTACK_AUTO_DEFINE_CLEAR(pem_block, pem_block, pem_block_clear)
 
 void pem_reader_init(pem_reader *reader, dstack_bytes text);
 
