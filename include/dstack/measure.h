@@ -71,8 +71,8 @@ typedef struct dstack_measurements {
 } dstack_measurements;
 
 /**
- * Reads an image folder: metadata.json and the files it names. When sha256sum.txt is there, every
- * file it lists must be there with that hash, and the files used must be listed.
+ * Reads an image folder: metadata.json and firmware, kernel and initrd that it names. When
+ * sha256sum.txt is there, each of them must be listed in it with its hash.
  * @return DSTACK_E_NOT_FOUND, DSTACK_E_FORMAT, DSTACK_E_LIMIT, DSTACK_E_REFUSED (hash mismatch).
  */
 DSTACK_API int dstack_image_load(const char *dir, dstack_image *out, dstack_error *err);
@@ -84,9 +84,20 @@ DSTACK_API void dstack_vm_shape_init(dstack_vm_shape *shape);
 /** Sets QEMU's version from "x.y.z" (also "x.y.z (Debian ...)"), and with it pic and two_pass. */
 DSTACK_API int dstack_vm_shape_set_qemu(dstack_vm_shape *shape, const char *version,
                                         dstack_error *err);
-/** Reads vm_config JSON, unwrapping the nested form. Unknown members are ignored. */
-DSTACK_API int dstack_vm_shape_parse(dstack_bytes vm_config, dstack_vm_shape *out,
-                                     dstack_error *err);
+/** vm_config as it travels with evidence. `dstack_vm_config_clear()` releases it. */
+typedef struct dstack_vm_config {
+    dstack_vm_shape shape;
+    char os_image_hash[65]; /**< 64 lower-case hex digits, or empty. What the host says: a claim. */
+    bool lite;              /**< `tdx_attestation_variant` is `lite`. */
+    bool has_measurement;   /**< `tdx_measurement` is there: the two files below. */
+    dstack_buf checksum_file;
+    dstack_buf measurement;
+} dstack_vm_config;
+
+/** Reads vm_config JSON, unwrapping the nested form. Unknown members are ignored. At most 1 MiB. */
+DSTACK_API int dstack_vm_config_parse(dstack_bytes text, dstack_vm_config *out, dstack_error *err);
+/** Releases and zeroes. Accepts NULL. */
+DSTACK_API void dstack_vm_config_clear(dstack_vm_config *config);
 
 /**
  * Predicts MRTD and RTMR0 to RTMR2. The ACPI digests must be given in `shape` (`has_acpi`): they
@@ -114,6 +125,23 @@ DSTACK_API int dstack_measure_document(const dstack_image *image, dstack_buf *ou
  */
 DSTACK_API int dstack_measure_from_document(dstack_bytes document, const dstack_vm_shape *shape,
                                             dstack_measurements *out, dstack_error *err);
+
+/**
+ * Checks that the measurement material in vm_config belongs to one image: SHA-256(checksum_file) is
+ * the image's identity (and equals vm_config's `os_image_hash` when that is set), and the one line
+ * for measurement.tdx.cbor in it has the document's hash.
+ * @param os_image_hash  64 hex digits of the identity; may be NULL
+ * @return DSTACK_E_NOT_FOUND without material, DSTACK_E_REFUSED when something differs.
+ */
+DSTACK_API int dstack_measure_material_check(const dstack_vm_config *config,
+                                             char os_image_hash[65], dstack_error *err);
+
+/** Compares a quote's registers with the predicted ones. DSTACK_E_REFUSED names the first that
+ * differs, with both values. */
+DSTACK_API int dstack_measure_compare(const dstack_measurements *expected,
+                                      const uint8_t mrtd[DSTACK_MEASURE_SIZE],
+                                      const uint8_t rtmr[3][DSTACK_MEASURE_SIZE],
+                                      dstack_error *err);
 
 /**
  * Writes measurement.tdx.cbor, sha256sum.txt and digest.txt into an image folder whose other files

@@ -1,0 +1,37 @@
+/* The events that OVMF for TDX logs on a direct kernel boot, and their digests. */
+#ifndef MEASURE_EVENTS_H
+#define MEASURE_EVENTS_H
+
+#include <dstack/measure.h>
+
+/* Digests that differ between images and machines; everything else follows from the firmware's
+ * fixed behaviour. */
+typedef struct measure_inputs {
+    uint8_t mrtd[DSTACK_MEASURE_SIZE];
+    uint8_t td_hob[DSTACK_MEASURE_SIZE];
+    uint8_t cfv[DSTACK_MEASURE_SIZE];
+    uint8_t kernel[DSTACK_MEASURE_SIZE];
+    uint8_t cmdline[DSTACK_MEASURE_SIZE];
+    uint8_t initrd[DSTACK_MEASURE_SIZE];
+} measure_inputs;
+
+/* Configuration volume of dstack's own firmware build (EDK2 stable202502, IntelTdxX64), as its real
+ * boots log it. */
+extern const uint8_t measure_cfv_reference[DSTACK_MEASURE_SIZE];
+
+/* Fills the event list and replays it. shape gives the ACPI digests. */
+int measure_events(const measure_inputs *inputs, const dstack_vm_shape *shape,
+                   dstack_measurements *out, dstack_error *err);
+
+/* Replays the events into the RTMRs. */
+void measure_replay(dstack_measurements *measurements);
+
+/* SHA-384 over the command line as the firmware passes it on: UTF-16, " initrd=initrd" added, with
+ * its terminating zero. */
+int measure_cmdline_digest(dstack_bytes cmdline, uint8_t out[DSTACK_MEASURE_SIZE],
+                           dstack_error *err);
+
+/* Memory sizes at which the kernel hash of a document holds when the header is not normalised. */
+bool measure_memory_fits_document(uint64_t memory_size);
+
+#endif
