@@ -8,6 +8,7 @@
 #include <dstack/collateral.h>
 #include <dstack/envelope.h>
 #include <dstack/error.h>
+#include <dstack/keys.h>
 #include <dstack/manifest.h>
 #include <dstack/policy.h>
 #include <dstack/quote.h>

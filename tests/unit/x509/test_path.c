@@ -155,9 +155,8 @@ static void path_len_counts_the_cas_below(void **state) {
     issue(ca_template("sub", 0), c->other_key, &c->ca_cert, c->ca_key, &sub, &pool[0]);
     issue(leaf_template(), c->leaf_key, &pool[0], c->other_key, &c->leaf, &c->leaf_cert);
     pool[1] = c->ca_cert; /* pathLen 0, with one CA below it */
-    assert_int_equal(
-        x509_path_verify(&c->leaf_cert, pool, 2, &c->root_cert, &options, &path, &err),
-        DSTACK_E_X509_PATH);
+    assert_int_equal(x509_path_verify(&c->leaf_cert, pool, 2, &c->root_cert, &options, &path, &err),
+                     DSTACK_E_X509_PATH);
     DSTACK_AUTO(buf) dstack_buf wider = {0};
     issue(ca_template("ca", 1), c->ca_key, &c->root_cert, c->root_key, &wider, &pool[1]);
     assert_ok(x509_path_verify(&c->leaf_cert, pool, 2, &c->root_cert, &options, &path, &err), err);
