@@ -50,6 +50,8 @@ const char *http_request_query(const http_request *request);
 /* First header of that name (any case); NULL when absent. */
 const char *http_request_header(const http_request *request, const char *name);
 dstack_bytes http_request_body(const http_request *request);
+/* The body was longer than allowed and was dropped (only routes with HTTP_ROUTE_TAKES_OVERSIZE). */
+bool http_request_oversize(const http_request *request);
 const http_peer *http_request_peer(const http_request *request);
 /* DER of the client's leaf certificate, empty when none was shown. The handshake has proved that
  * the peer holds its key; who that is, is for the handler to decide. */
@@ -100,13 +102,15 @@ typedef void http_handler(http_request *request, http_response *response, void *
 
 typedef enum http_route_flags {
     HTTP_ROUTE_INLINE = 1, /* runs on the I/O thread: only for handlers that never block */
+    HTTP_ROUTE_TAKES_OVERSIZE = 2, /* wants requests whose body was over the limit (and dropped), to
+                                      answer in its own form; others get 413 from the server */
 } http_route_flags;
 
 /* The first matching row of the table decides; none gives 404, a path that only matches rows of
  * other methods gives 404 as well (the reference's clients rely on it). */
 typedef struct http_route {
     const char *method;  /* "GET", "POST", or "*" */
-    const char *pattern; /* "/health", "/prpc/" followed by "*" for one segment, "**" for the rest */
+    const char *pattern; /* "/health"; a segment "*" matches one segment, a last "**" the rest */
     http_handler *handler;
     void *user;          /* NULL: the listener's user */
     size_t body_limit;   /* bytes; 0: the listener's body_limit */

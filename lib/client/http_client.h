@@ -71,8 +71,9 @@ int http_client_send_ok(http_client *client, const http_client_request *request,
 dstack_bytes http_client_server_cert(const http_client *client);
 void http_client_free(http_client *client);
 
-/* Value of a response header, NULL when absent; valid until the response is cleared. */
-const char *http_client_response_header(http_client_response *response, const char *name);
+/* Copies the value of a response header; false when it is absent or does not fit. */
+bool http_client_response_header(const http_client_response *response, const char *name, char *out,
+                                 size_t room);
 /* Wipes the body: it may hold keys. */
 void http_client_response_clear(http_client_response *response);
 

@@ -1,0 +1,137 @@
+/* What the files of the HTTP server share. */
+#ifndef SERVICE_HTTP_INTERNAL_H
+#define SERVICE_HTTP_INTERNAL_H
+
+#include <gnutls/abstract.h>
+#include <gnutls/gnutls.h>
+#include <microhttpd.h>
+#include <pthread.h>
+
+#include "client/http_message.h"
+#include "service/http.h"
+
+#define HTTP_CAPTURES_MAX 8
+
+typedef struct http_listener http_listener;
+typedef struct http_credential http_credential;
+
+/* One accepted connection, or the stand-in for a link. */
+typedef struct http_connection {
+    http_listener *listener;
+    http_peer peer;
+    int fd; /* for polling only; -1 for links */
+    http_credential *credential; /* what its handshake used */
+    uint8_t *client_cert;
+    size_t client_cert_len;
+    bool client_cert_known;
+    void *data;
+    void (*free_data)(void *);
+} http_connection;
+
+typedef struct http_arg {
+    struct http_arg *next;
+    char *name;
+    char *value;
+} http_arg;
+
+typedef enum http_request_state {
+    HTTP_READING, /* head seen, body coming */
+    HTTP_WORKING, /* handed to a worker, connection suspended */
+    HTTP_ANSWERED,
+} http_request_state;
+
+struct http_response {
+    int status;
+    char *content_type;
+    dstack_buf body;
+    bool secret;
+    char *headers; /* "Name: value\r\n" lines */
+    http_stream *stream;
+};
+
+struct http_request {
+    http_connection *connection;
+    const http_route *route; /* NULL: none matches */
+    struct MHD_Connection *mhd; /* NULL for links */
+    http_request_message message;
+    char *path;
+    char *query; /* points into the copy of the target */
+    char id[65];
+    char *captures[HTTP_CAPTURES_MAX];
+    size_t capture_count;
+    http_arg *args;
+    size_t body_limit;
+    bool started; /* head has been looked at */
+    http_request_state state;
+    http_response response;
+    struct http_request *next; /* in the work queue */
+};
+
+/* request */
+http_request *http_request_new(const char *target, dstack_error *err);
+/* After method, headers and connection are set: matches the routes, settles id and limits. */
+void http_request_prepare(http_request *request);
+void http_request_free(http_request *request);
+/* Runs the handler of the route, or answers 404. */
+void http_request_run(http_request *request);
+/* Percent-decoding; with plus, '+' is a blank. NULL when the text is malformed or holds %00. */
+char *http_decode(const char *text, size_t len, bool plus);
+
+/* routes */
+const http_route *http_route_find(const http_route *routes, size_t count, const char *method,
+                                  const char *path, char **captures, size_t *capture_count);
+
+/* responses */
+void http_response_clear(http_response *response);
+/* Every header line of an answer except Content-Length. */
+void http_response_head(const http_request *request, dstack_buf *out);
+bool http_method_is_head(const http_request *request);
+
+/* worker pool */
+typedef struct http_pool http_pool;
+http_pool *http_pool_new(unsigned workers, void (*run)(http_request *request));
+void http_pool_add(http_pool *pool, http_request *request);
+/* Waits until nothing runs or is queued; false when timeout_ms passed first. */
+bool http_pool_wait_idle(http_pool *pool, int timeout_ms);
+void http_pool_free(http_pool *pool);
+
+/* streams */
+struct MHD_Response *http_stream_start(http_stream *stream, http_request *request);
+void http_stream_discard(http_stream *stream);
+
+/* TLS */
+const char *http_tls_priorities(void);
+void http_tls_setup_session(http_tls *tls, gnutls_session_t session, http_connection *connection);
+int http_tls_retrieve(gnutls_session_t session, const struct gnutls_cert_retr_st *info,
+                      gnutls_pcert_st **certs, unsigned *count, gnutls_ocsp_data_st **ocsp,
+                      unsigned *ocsp_count, gnutls_privkey_t *key, unsigned *flags);
+void http_credential_release(http_credential *credential);
+
+struct http_listener {
+    http_listener *next;
+    http_server *server;
+    http_listener_config config; /* texts point into the listener's own copies */
+    char *name;
+    char *address;
+    char *server_header;
+    char *version_header;
+    struct MHD_Daemon *daemon; /* NULL for "none" */
+    int listen_fd;
+    uint16_t port;
+    char *unix_path;
+    unsigned running_streams; /* under server->lock */
+};
+
+struct http_server {
+    char *name;
+    pthread_mutex_t lock;
+    http_listener *listeners;
+    http_pool *pool;
+    bool draining;
+    unsigned streams; /* running producers of all listeners, under lock */
+    pthread_cond_t streams_done;
+};
+
+bool http_server_draining(http_server *server);
+
+#endif
