@@ -56,7 +56,7 @@ cat >config.json <<JSON
 }}
 JSON
 
-pebble-challtestsrv -http01 '' -https01 '' -tlsalpn01 '' -doh '' \
+pebble-challtestsrv -http01 '' -https01 '' -tlsalpn01 '' \
     -dns01 "127.0.0.1:$dns_port" -management "127.0.0.1:$challenge_port" >challtestsrv.log 2>&1 &
 echo $! >challtestsrv.pid
 PEBBLE_VA_NOSLEEP=1 pebble -config config.json -dnsserver "127.0.0.1:$dns_port" >pebble.log 2>&1 &
@@ -76,14 +76,15 @@ echo "https://localhost:$acme_port/dir" >directory-url
 echo "https://localhost:$management_port" >management-url
 
 for _ in $(seq 100); do
-    if curl -sf --cacert ca.pem "$(cat directory-url)" >/dev/null; then
+    if curl -sf --cacert ca.pem "$(cat directory-url)" >/dev/null &&
+        curl -s -o probe -X POST -d '{"host":"probe."}' "http://127.0.0.1:$challenge_port/clear-txt"; then
         # The root that pebble made for this run, under which its certificates are issued.
         curl -sf --cacert ca.pem "$(cat management-url)/roots/0" >issuer-root.pem
         exit 0
     fi
-    kill -0 "$(cat pebble.pid)" 2>/dev/null || break
+    kill -0 "$(cat pebble.pid)" "$(cat challtestsrv.pid)" 2>/dev/null || break
     sleep 0.1
 done
 echo "pebble did not start:" >&2
-tail -5 pebble.log >&2
+tail -n 5 pebble.log challtestsrv.log >&2
 exit 1
