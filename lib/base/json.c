@@ -142,7 +142,8 @@ int json_hex_or_empty(const json_t *object, const char *key, dstack_buf *out, ds
 json_t *json_hex(dstack_bytes bytes) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
     buf_put_hex(&text, bytes);
-    return text.failed ? NULL : json_stringn((const char *)text.data, text.len);
+    const char *hex = buf_text(&text);
+    return hex == NULL ? NULL : json_stringn(hex, text.len);
 }
 
 static int append(const char *data, size_t len, void *user) {
