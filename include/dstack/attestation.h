@@ -24,6 +24,7 @@
 extern "C" {
 #endif
 
+struct dstack_policy;
 struct dstack_verifier;
 
 /** Bytes of report data that evidence binds. */
@@ -112,6 +113,11 @@ DSTACK_API int dstack_event_log_parse_json(dstack_bytes text, dstack_event_log *
 /** Appends the compact JSON array: keys imr, event_type, digest, event, event_payload. */
 DSTACK_API int dstack_event_log_to_json(const dstack_event_log *log, dstack_buf *out,
                                         dstack_error *err);
+/** As above, in the short form that goes beside a quote: payloads of firmware events are left out
+ * (but for the markers of ACPI tables), and digests of version 1 runtime events, which a reader
+ * recomputes. */
+DSTACK_API int dstack_event_log_to_quote_json(const dstack_event_log *log, dstack_buf *out,
+                                              dstack_error *err);
 /** The firmware's event log (ACPI table CCEL, TCG PC Client crypto-agile format). */
 DSTACK_API int dstack_event_log_parse_ccel(dstack_bytes table, dstack_event_log **out,
                                            dstack_error *err);
@@ -335,6 +341,8 @@ typedef struct dstack_attestation_options {
     const char *vm_config;            /**< Text from outside, or NULL for the one inside. */
     bool boot_time;                   /**< Identity with the registers at the end of the boot. */
     bool require_mr_config;           /**< Refuse an unset MR_CONFIG_ID. */
+    const struct dstack_policy *policy; /**< TCB policy; NULL: every status but Revoked passes, and
+                                             the caller judges. */
     dstack_collateral_source collateral; /**< May be NULL: the verifier has it already. */
     void *collateral_user;
     dstack_image_check image;         /**< May be NULL: the image claim stays self-asserted. */
@@ -361,7 +369,7 @@ typedef struct dstack_verified dstack_verified;
  * Fails with DSTACK_E_REFUSED and a message naming the check, or with the quote verifier's status.
  * DSTACK_E_UNSUPPORTED for platforms other than TDX in this version.
  *
- * The verifier's TCB policy decides which TCB levels pass; the status found is a claim.
+ * The policy decides which TCB levels pass; the status found is a claim.
  */
 DSTACK_API int dstack_attestation_verify(struct dstack_verifier *verifier,
                                          const dstack_attestation *attestation,
