@@ -64,7 +64,7 @@ int qemu_mac(const char *vm_id, uint32_t nic, const char *prefix, char out[18], 
 }
 
 static void add_console(const struct qemu_launch *l, struct qemu_argv *argv) {
-    if (l->null_serial) {
+    if (l->probe) {
         add(argv, "-serial");
         add(argv, "null");
         return;
@@ -81,20 +81,22 @@ static void add_console(const struct qemu_launch *l, struct qemu_argv *argv) {
 }
 
 static void add_boot(const struct qemu_launch *l, struct qemu_argv *argv) {
-    if (l->qmp_fd >= 0) {
+    if (l->qmp_fd >= 0 && !l->probe) {
         add(argv, "-chardev");
         add(argv, "socket,id=qmp0,fd=%d", l->qmp_fd);
         add(argv, "-mon");
         add(argv, "chardev=qmp0,mode=control");
     }
-    if (l->bios != NULL) {
+    if (l->bios != NULL && !l->probe) {
         add(argv, "-bios");
         add(argv, "%s", l->bios);
     }
-    add(argv, "-kernel");
-    add(argv, "%s", l->kernel);
-    add(argv, "-initrd");
-    add(argv, "%s", l->initrd);
+    if (!l->probe) {
+        add(argv, "-kernel");
+        add(argv, "%s", l->kernel);
+        add(argv, "-initrd");
+        add(argv, "%s", l->initrd);
+    }
     if (l->hotplug_off) {
         add(argv, "-global");
         add(argv, "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off");
@@ -105,7 +107,22 @@ static void add_boot(const struct qemu_launch *l, struct qemu_argv *argv) {
     }
 }
 
+/* A disk without content: it takes its slot, which is all that a probe asks of it. */
+static void add_null_disk(struct qemu_argv *argv, const char *id) {
+    add(argv, "-drive");
+    add(argv, "driver=null-co,size=1M,if=none,id=%s", id);
+    add(argv, "-device");
+    add(argv, "virtio-blk-pci,drive=%s", id);
+}
+
 static void add_disks(const struct qemu_launch *l, struct qemu_argv *argv) {
+    if (l->probe) {
+        if (l->rootfs != NULL) {
+            add_null_disk(argv, "hd0");
+        }
+        add_null_disk(argv, "hd1");
+        return;
+    }
     if (l->rootfs != NULL) {
         add(argv, "-drive");
         add(argv, "file=%s,if=none,id=hd0,format=raw,readonly=on", l->rootfs);
@@ -143,10 +160,10 @@ static int add_nics(const struct qemu_launch *l, struct qemu_argv *argv, dstack_
         char mac[18];
         rc = qemu_mac(l->vm_id, (uint32_t)i, l->mac_prefix, mac, err);
         add(argv, "-netdev");
-        if (l->nics[i].bridge != NULL) {
+        if (l->nics[i].bridge != NULL && !l->probe) {
             add(argv, "bridge,id=net%zu,br=%s", i, l->nics[i].bridge);
         } else {
-            add_user_nic(l, i, !ports_done, argv);
+            add_user_nic(l, i, !ports_done && !l->probe, argv);
             ports_done = true;
         }
         add(argv, "-device");
@@ -166,6 +183,10 @@ static void add_smbios(const struct qemu_launch *l, struct qemu_argv *argv) {
 }
 
 static void add_share(const struct qemu_launch *l, struct qemu_argv *argv) {
+    if (l->probe) {
+        add_null_disk(argv, "hd2");
+        return;
+    }
     switch (l->share) {
     case QEMU_SHARE_9P:
         add(argv, "-virtfs");
@@ -192,6 +213,11 @@ static void add_share(const struct qemu_launch *l, struct qemu_argv *argv) {
 
 static void add_machine(const struct qemu_launch *l, struct qemu_argv *argv) {
     add(argv, "-machine");
+    if (l->probe) {
+        /* TDX has neither system management mode nor the legacy interrupt controller. */
+        add(argv, "q35,kernel-irqchip=split,hpet=off,smm=off,pic=off");
+        return;
+    }
     if (l->tee != QEMU_TEE_TDX) {
         add(argv, "q35,kernel-irqchip=split,hpet=off");
         return;
@@ -217,7 +243,7 @@ static void add_machine(const struct qemu_launch *l, struct qemu_argv *argv) {
 
 /* The ports of a simulated platform; a TDX machine has none, so they stand after all it has. */
 static void add_ports_device(const struct qemu_launch *l, struct qemu_argv *argv) {
-    if (l->tee_fd < 0 && l->host_fd < 0) {
+    if (l->probe || (l->tee_fd < 0 && l->host_fd < 0)) {
         return;
     }
     add(argv, "-device");
@@ -245,9 +271,9 @@ int qemu_argv_build(const struct qemu_launch *l, struct qemu_argv *out, dstack_e
     }
     add(out, "%s", l->qemu);
     add(out, "-accel");
-    add(out, "%s", l->accel);
+    add(out, "%s", l->probe ? "tcg" : l->accel);
     add(out, "-cpu");
-    add(out, "%s", l->cpu);
+    add(out, "%s", l->probe ? "max" : l->cpu);
     add(out, "-nographic");
     add(out, "-nodefaults");
     if (l->no_reboot) {
@@ -258,7 +284,11 @@ int qemu_argv_build(const struct qemu_launch *l, struct qemu_argv *out, dstack_e
     add_disks(l, out);
     int rc = add_nics(l, out, err);
     add_smbios(l, out);
-    if (l->vsock_cid != 0) {
+    if (l->probe) {
+        /* In the slot of the vsock device, which needs a kernel driver even to be looked at. */
+        add(out, "-device");
+        add(out, "virtio-rng-pci");
+    } else if (l->vsock_cid != 0) {
         add(out, "-device");
         add(out, "vhost-vsock-pci,guest-cid=%" PRIu32, l->vsock_cid);
     }
@@ -269,7 +299,7 @@ int qemu_argv_build(const struct qemu_launch *l, struct qemu_argv *out, dstack_e
     add(out, "%" PRIu32, l->vcpu > 0 ? l->vcpu : 1);
     add(out, "-m");
     add(out, "%" PRIu32 "M", l->memory_mib);
-    if (l->cmdline != NULL && l->cmdline[0] != 0) {
+    if (l->cmdline != NULL && l->cmdline[0] != 0 && !l->probe) {
         add(out, "-append");
         add(out, "%s", l->cmdline);
     }

@@ -53,7 +53,9 @@ struct qemu_launch {
     /* Connected sockets handed to QEMU; -1: the forms that name files are used instead (serial:
      * pty in the work folder) or the device is left out (the others). */
     int serial_fd, qmp_fd, tee_fd, host_fd;
-    bool null_serial; /* for a probe: the port exists and leads nowhere */
+    /* Describes the measured machine itself instead: same devices in the same slots, no files, no
+     * ports, nothing that only a simulated platform has. For acpi_probe.h. */
+    bool probe;
 };
 
 struct qemu_argv {

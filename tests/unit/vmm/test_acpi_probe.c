@@ -1,0 +1,106 @@
+/* The tables that QEMU hands to its firmware, read without booting. */
+#include "acpi_probe.h"
+#include "check.h"
+#include "child.h"
+#include "qemu_argv.h"
+
+static char qemu[256];
+
+static int find_qemu(void **state) {
+    if (child_find("qemu-system-x86_64", qemu, sizeof qemu) != 0) {
+        qemu[0] = 0;
+    }
+    return 0;
+}
+
+static void need_qemu(void) {
+    if (qemu[0] == 0) {
+        print_message("SKIP: qemu-system-x86_64 is not installed\n");
+        skip();
+    }
+}
+
+static void probe(uint32_t vcpu, uint32_t memory_mib, size_t nics, bool rootfs,
+                  dstack_vm_shape *shape) {
+    struct qemu_launch launch = {.qemu = qemu, .vm_id = "probe", .mac_prefix = "", .work_dir = "/",
+                                 .rootfs = rootfs ? "/rootfs.verity" : NULL, .nic_count = nics,
+                                 .vcpu = vcpu, .memory_mib = memory_mib, .probe = true};
+    for (size_t i = 0; i < nics; i++) {
+        launch.nics[i] = (struct qemu_nic){NULL, "10.0.2.0/24", "10.0.2.10", false};
+    }
+    struct qemu_argv argv;
+    dstack_error err = {0};
+    assert_ok(qemu_argv_build(&launch, &argv, &err), err);
+    assert_ok(acpi_probe(argv.items, shape, &err), err);
+    assert_true(shape->has_acpi);
+    qemu_argv_clear(&argv);
+}
+
+static void two_probes_of_one_machine_agree_and_cpus_matter(void **state) {
+    need_qemu();
+    dstack_vm_shape a = {0}, b = {0}, c = {0};
+    probe(2, 1024, 1, true, &a);
+    probe(2, 1024, 1, true, &b);
+    probe(3, 1024, 1, true, &c);
+    assert_memory_equal(a.acpi_tables, b.acpi_tables, sizeof a.acpi_tables);
+    assert_memory_equal(a.acpi_loader, b.acpi_loader, sizeof a.acpi_loader);
+    assert_memory_not_equal(a.acpi_tables, c.acpi_tables, sizeof a.acpi_tables);
+}
+
+/* The vectors are of QEMU 10.0, whose tables Debian's 10.0.2 gives unchanged. */
+static void the_tables_are_those_of_the_measured_machine(void **state) {
+    need_qemu();
+    need_shared_data();
+    const char *version[] = {qemu, "--version", NULL};
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    dstack_error err = {0};
+    assert_ok(child_run(version, 10000, &text, &err), err);
+    if (strstr(buf_text(&text), "version 10.0.") == NULL) {
+        print_message("SKIP: the vectors are of QEMU 10.0\n");
+        skip();
+    }
+    DSTACK_AUTO(json) json_t *rows = load_json(SHARED_DATA "measurement/acpi/acpi-vectors.json");
+    size_t i, checked = 0;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        int64_t cpus, memory, nics, volumes, gpus, hole;
+        const char *qemu_version;
+        bool pic, smm, hotplug_off, hugepages, root;
+        assert_ok(json_need_str(row, "qemu_version", &qemu_version, &err), err);
+        json_need_int(row, "cpu_count", &cpus, &err);
+        json_need_int(row, "memory_size", &memory, &err);
+        json_need_int(row, "num_nics", &nics, &err);
+        json_need_int(row, "num_verity_volumes", &volumes, &err);
+        json_need_int(row, "num_gpus", &gpus, &err);
+        json_need_int(row, "pci_hole64_size", &hole, &err);
+        json_bool_or(row, "pic", false, &pic, &err);
+        json_bool_or(row, "smm", false, &smm, &err);
+        json_bool_or(row, "hotplug_off", false, &hotplug_off, &err);
+        json_bool_or(row, "hugepages", false, &hugepages, &err);
+        json_bool_or(row, "root_verity", false, &root, &err);
+        if (strcmp(qemu_version, "10.0.0") != 0 || pic || smm || hotplug_off || hugepages ||
+            volumes != 0 || gpus != 0 || hole != 0 || nics > 2 || memory > (int64_t)4 << 30 ||
+            cpus > 64) {
+            continue;
+        }
+        dstack_vm_shape shape = {0};
+        probe((uint32_t)cpus, (uint32_t)(memory >> 20), (size_t)nics, root, &shape);
+        const char *names[] = {"tables_sha384", "rsdp_sha384", "loader_sha384"};
+        const uint8_t *got[] = {shape.acpi_tables, shape.acpi_rsdp, shape.acpi_loader};
+        for (int k = 0; k < 3; k++) {
+            const char *want;
+            assert_ok(json_need_str(row, names[k], &want, &err), err);
+            assert_hex(bytes_of(got[k], 48), want);
+        }
+        checked++;
+    }
+    assert_true(checked >= 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_probes_of_one_machine_agree_and_cpus_matter),
+        cmocka_unit_test(the_tables_are_those_of_the_measured_machine),
+    };
+    return cmocka_run_group_tests(tests, find_qemu, NULL);
+}
