@@ -2,6 +2,7 @@
 #ifndef DSTACK_DSTACK_H
 #define DSTACK_DSTACK_H
 
+#include <dstack/acme.h>
 #include <dstack/attestation.h>
 #include <dstack/bytes.h>
 #include <dstack/cert.h>
@@ -9,10 +10,13 @@
 #include <dstack/envelope.h>
 #include <dstack/error.h>
 #include <dstack/keys.h>
+#include <dstack/kms.h>
 #include <dstack/manifest.h>
+#include <dstack/measure.h>
 #include <dstack/policy.h>
 #include <dstack/quote.h>
 #include <dstack/status.h>
+#include <dstack/tee.h>
 #include <dstack/tls.h>
 #include <dstack/verifier.h>
 #include <dstack/version.h>
