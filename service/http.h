@@ -56,6 +56,10 @@ const http_peer *http_request_peer(const http_request *request);
 /* DER of the client's leaf certificate, empty when none was shown. The handshake has proved that
  * the peer holds its key; who that is, is for the handler to decide. */
 dstack_bytes http_request_client_cert(const http_request *request);
+/* The i-th certificate that the client sent: 0 is the leaf, then what it says are its issuers (at
+ * most HTTP_CLIENT_CERTS_MAX are kept). Empty past the last. */
+#define HTTP_CLIENT_CERTS_MAX 6
+dstack_bytes http_request_client_cert_at(const http_request *request, size_t i);
 /* What the i-th '*' or the final '**' of the route's pattern matched, percent-decoded; NULL past
  * the last. Never holds a zero byte; a '*' match never holds '/'. */
 const char *http_request_capture(const http_request *request, size_t i);

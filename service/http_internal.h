@@ -21,8 +21,9 @@ typedef struct http_connection {
     http_peer peer;
     int fd; /* for polling only; -1 for links */
     http_credential *credential; /* what its handshake used */
-    uint8_t *client_cert;
-    size_t client_cert_len;
+    uint8_t *client_certs; /* DER, one after another */
+    size_t client_cert_end[HTTP_CLIENT_CERTS_MAX];
+    size_t client_cert_count;
     bool client_cert_known;
     void *data;
     void (*free_data)(void *);

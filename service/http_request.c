@@ -194,23 +194,44 @@ const http_peer *http_request_peer(const http_request *request) {
     return &request->connection->peer;
 }
 
-dstack_bytes http_request_client_cert(const http_request *request) {
+/* Copies the peer's chain once per connection: DER certificates one after another. */
+static void remember_client_certs(http_connection *connection, struct MHD_Connection *mhd) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    unsigned count = 0;
+    const gnutls_datum_t *list =
+        info != NULL && info->tls_session != NULL
+            ? gnutls_certificate_get_peers((gnutls_session_t)info->tls_session, &count)
+            : NULL;
+    size_t total = 0;
+    count = count > HTTP_CLIENT_CERTS_MAX ? HTTP_CLIENT_CERTS_MAX : count;
+    for (unsigned i = 0; i < count; i++) {
+        total += list[i].size;
+    }
+    connection->client_certs = total > 0 ? malloc(total) : NULL;
+    for (unsigned i = 0; connection->client_certs != NULL && i < count; i++) {
+        size_t at = i == 0 ? 0 : connection->client_cert_end[i - 1];
+        memcpy(connection->client_certs + at, list[i].data, list[i].size);
+        connection->client_cert_end[i] = at + list[i].size;
+        connection->client_cert_count = i + 1;
+    }
+}
+
+dstack_bytes http_request_client_cert_at(const http_request *request, size_t i) {
     http_connection *connection = request->connection;
     if (!connection->client_cert_known && request->mhd != NULL) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-        unsigned count = 0;
-        const gnutls_datum_t *list =
-            info != NULL && info->tls_session != NULL
-                ? gnutls_certificate_get_peers((gnutls_session_t)info->tls_session, &count)
-                : NULL;
-        if (count > 0 && (connection->client_cert = malloc(list[0].size)) != NULL) {
-            memcpy(connection->client_cert, list[0].data, list[0].size);
-            connection->client_cert_len = list[0].size;
-        }
+        remember_client_certs(connection, request->mhd);
         connection->client_cert_known = true;
     }
-    return bytes_of(connection->client_cert, connection->client_cert_len);
+    if (i >= connection->client_cert_count) {
+        return bytes_of(NULL, 0);
+    }
+    size_t start = i == 0 ? 0 : connection->client_cert_end[i - 1];
+    return bytes_of(connection->client_certs + start, connection->client_cert_end[i] - start);
+}
+
+dstack_bytes http_request_client_cert(const http_request *request) {
+    return http_request_client_cert_at(request, 0);
 }
 
 const char *http_request_capture(const http_request *request, size_t i) {

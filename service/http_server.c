@@ -51,7 +51,7 @@ static void connection_free(http_connection *connection) {
             connection->free_data(connection->data);
         }
         http_credential_release(connection->credential);
-        free(connection->client_cert);
+        free(connection->client_certs);
         free(connection);
     }
 }
