@@ -38,7 +38,12 @@ static int put_alt_names(dstack_buf *out, const x509_build *build, dstack_error 
 static void put_key_usage(dstack_buf *out, const x509_build *build) {
     DSTACK_AUTO(buf) dstack_buf value = {0};
     if (build->key_usage != 0) {
-        der_put_named_bits(&value, build->key_usage);
+        /* The ninth bit fixes the width; its value is then taken back. */
+        const uint16_t ninth = build->nine_bit_key_usage ? 1 << 8 : 0;
+        der_put_named_bits(&value, build->key_usage | ninth);
+        if (ninth != 0 && !value.failed) {
+            value.data[value.len - 1] = 0;
+        }
         x509_put_extension(out, OID_KEY_USAGE, true, bytes_of_buf(&value));
     }
 }

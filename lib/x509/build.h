@@ -38,6 +38,7 @@ typedef struct x509_build {
     const char *const *alt_names; /* IP addresses become iPAddress, others dNSName (must be IA5) */
     size_t alt_name_count;
     uint16_t key_usage;          /* X509_KU_*; 0: no extension; critical otherwise */
+    bool nine_bit_key_usage;     /* all nine bits are written, as rcgen does; DER drops zeros */
     unsigned eku;                /* X509_EKU_SERVER_AUTH, X509_EKU_CLIENT_AUTH; 0: no extension */
     bool with_ski;               /* first 20 bytes of SHA-256(SPKI DER) */
     bool with_basic_constraints; /* critical */

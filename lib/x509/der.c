@@ -195,11 +195,8 @@ uint16_t der_named_bits(cursor *c) {
         fail(c);
         return 0;
     }
-    /* X.690, 11.2.2: trailing zero bits are not written, so the last bit written is one. */
-    if (value.len > 1 && (last >> unused & 1) == 0) {
-        fail(c);
-        return 0;
-    }
+    /* X.690, 11.2.2 has trailing zero bits dropped, but rcgen writes them, and with it every
+     * certificate of the reference system: they change nothing of what is said. */
     for (size_t bit = 0; bit < 8 * (value.len - 1); bit++) {
         if ((value.data[1 + bit / 8] >> (7 - bit % 8) & 1) != 0) {
             bits |= (uint16_t)(1u << bit);

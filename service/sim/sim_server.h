@@ -15,7 +15,8 @@
 /* ---- the platform's keys -------------------------------------------------------------------- */
 
 /* Files in the folder: root.der, root.pem (public), collateral.json (public: the bundle a verifier
- * needs), keys.json (0600: root, PCK CA, PCK, TCB signing, QE identity and attestation key). */
+ * needs), keys.json (0600: the attestation key and what vouches for it). The authorities' keys are
+ * not kept. */
 typedef struct sim_keys sim_keys;
 
 /* Makes the folder's content. DSTACK_E_EXISTS when keys are there already. seed: 32 bytes for the
