@@ -1,0 +1,116 @@
+#include "keys/cert_client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "evidence.h"
+#include "keys/kms_call.h"
+
+DSTACK_AUTO_DEFINE(ca, dstack_ca, dstack_ca_free)
+
+void cert_chain_clear(cert_chain *chain) {
+    for (size_t i = 0; i < chain->count; i++) {
+        free(chain->pem[i]);
+    }
+    memset(chain, 0, sizeof *chain);
+}
+
+int cert_chain_join(const cert_chain *chain, dstack_buf *out, dstack_error *err) {
+    for (size_t i = 0; i < chain->count; i++) {
+        buf_put_str(out, chain->pem[i]);
+        if (out->len > 0 && out->data[out->len - 1] != '\n') {
+            buf_put_u8(out, '\n');
+        }
+    }
+    return buf_check(out, err);
+}
+
+static int chain_add(cert_chain *chain, char *pem, dstack_error *err) {
+    if (pem == NULL || chain->count == CERT_CHAIN_MAX) {
+        free(pem);
+        return error_set(err, DSTACK_E_MEMORY, "no room for a certificate chain");
+    }
+    chain->pem[chain->count++] = pem;
+    return 0;
+}
+
+/* The app's own CA. */
+static int sign_locally(const cert_client *client, const dstack_csr_spec *asked,
+                        const dstack_secret *key, const dstack_attestation *attestation,
+                        int64_t now, cert_chain *out, dstack_error *err) {
+    DSTACK_AUTO(ca) dstack_ca *ca = NULL;
+    DSTACK_AUTO(buf) dstack_buf spki = {0};
+    DSTACK_AUTO(buf) dstack_buf pem = {0};
+    dstack_identity identity;
+    int rc;
+    if ((rc = dstack_ca_new(bytes_of_str(client->keys->ca_cert), client->keys->provider_key, &ca,
+                            err)) != 0 ||
+        (rc = dstack_cert_key_public(key, &spki, err)) != 0 ||
+        (asked->with_app_info && (rc = dstack_attestation_identity(attestation, false, NULL,
+                                                                   &identity, err)) != 0)) {
+        return rc;
+    }
+    const dstack_cert_spec spec = {
+        .org = asked->org,
+        .unit = client->insecure_dev ? "dstack insecure-dev" : NULL,
+        .subject = asked->subject,
+        .alt_names = asked->alt_names,
+        .alt_name_count = asked->alt_name_count,
+        .server_auth = asked->server_auth,
+        .client_auth = asked->client_auth,
+        .not_before = asked->has_not_before ? (int64_t)asked->not_before : 0,
+        .not_after = asked->has_not_after ? (int64_t)asked->not_after : now + DSTACK_CA_LIFETIME,
+        .app_info = asked->with_app_info ? &identity : NULL,
+        .usage = DSTACK_USAGE_APP_CUSTOM,
+        .attestation = asked->with_quote ? attestation : NULL,
+    };
+    if ((rc = dstack_ca_sign(ca, &spec, bytes_of_buf(&spki), &pem, err)) != 0 ||
+        (rc = chain_add(out, buf_detach_text(&pem), err)) != 0) {
+        return rc;
+    }
+    return chain_add(out, strdup(client->keys->ca_cert), err);
+}
+
+static int sign_by_kms(const cert_client *client, const dstack_csr_spec *asked,
+                       const dstack_secret *key, const dstack_attestation *attestation,
+                       dstack_attestation_form form, cert_chain *out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf csr = {0};
+    DSTACK_AUTO(buf) dstack_buf signature = {0};
+    DSTACK_AUTO(json) json_t *body = json_object();
+    DSTACK_AUTO(json) json_t *answer = NULL;
+    int rc = dstack_csr_build(asked, key, attestation, form, &csr, &signature, err);
+    if (rc != 0) {
+        return rc;
+    }
+    json_object_set_new(body, "api_version", json_integer(2));
+    json_object_set_new(body, "csr", json_hex(bytes_of_buf(&csr)));
+    json_object_set_new(body, "signature", json_hex(bytes_of_buf(&signature)));
+    json_object_set_new(body, "vm_config", json_string(client->vm_config));
+    const kms_trust trust = {.root = bytes_of_str(client->keys->ca_cert)};
+    const kms_call call = {.url = client->keys->provider_url, .trust = &trust};
+    json_t *chain = NULL;
+    if ((rc = kms_call_run(&call, "SignCert", body, &answer, err)) != 0 ||
+        (rc = json_need_array(answer, "certificate_chain", &chain, err)) != 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < json_array_size(chain); i++) {
+        const char *pem = json_string_value(json_array_get(chain, i));
+        rc = chain_add(out, pem != NULL ? strdup(pem) : NULL, err);
+    }
+    if (rc == 0 && out->count == 0) {
+        rc = error_set(err, DSTACK_E_FORMAT, "the KMS answered with an empty chain");
+    }
+    return rc;
+}
+
+int cert_client_sign(const cert_client *client, const dstack_csr_spec *spec,
+                     const dstack_secret *key, const dstack_attestation *attestation,
+                     dstack_attestation_form form, int64_t now, cert_chain *out,
+                     dstack_error *err) {
+    return client->keys->provider == DSTACK_KEY_PROVIDER_KMS
+               ? sign_by_kms(client, spec, key, attestation, form, out, err)
+               : sign_locally(client, spec, key, attestation, now, out, err);
+}
