@@ -95,19 +95,19 @@ DSTACK_API int dstack_kms_sign_cert(dstack_kms *kms, dstack_bytes csr, dstack_by
                                     dstack_error *err);
 
 /** The key that environments of an app are encrypted to, with its signatures. */
-typedef struct dstack_env_key {
+typedef struct dstack_kms_env_answer {
     uint8_t public_key[32];   /**< X25519. */
     dstack_buf signature;     /**< 65 bytes, older form. */
     uint64_t timestamp;       /**< UNIX seconds, part of the newer signature. */
     dstack_buf signature_v1;  /**< 65 bytes over timestamp and key, or empty from old servers. */
-} dstack_env_key;
+} dstack_kms_env_answer;
 
 /** Accepts NULL. */
-DSTACK_API void dstack_env_key_clear(dstack_env_key *key);
+DSTACK_API void dstack_kms_env_answer_clear(dstack_kms_env_answer *key);
 
 /** Fetches the key for an app id of 20 bytes. The signatures are not checked here: the caller does,
  * against the KMS signer that it trusts. */
-DSTACK_API int dstack_kms_env_key(dstack_kms *kms, dstack_bytes app_id, dstack_env_key *out,
+DSTACK_API int dstack_kms_env_key(dstack_kms *kms, dstack_bytes app_id, dstack_kms_env_answer *out,
                                   dstack_error *err);
 
 #ifdef __cplusplus

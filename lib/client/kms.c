@@ -382,17 +382,17 @@ int dstack_kms_sign_cert(dstack_kms *kms, dstack_bytes csr, dstack_bytes signatu
     return rc != 0 ? rc : buf_check(chain_pem, err);
 }
 
-void dstack_env_key_clear(dstack_env_key *key) {
+void dstack_kms_env_answer_clear(dstack_kms_env_answer *key) {
     if (key != NULL) {
         dstack_buf_clear(&key->signature);
         dstack_buf_clear(&key->signature_v1);
-        *key = (dstack_env_key){0};
+        *key = (dstack_kms_env_answer){0};
     }
 }
 
-int dstack_kms_env_key(dstack_kms *kms, dstack_bytes app_id, dstack_env_key *out,
+int dstack_kms_env_key(dstack_kms *kms, dstack_bytes app_id, dstack_kms_env_answer *out,
                        dstack_error *err) {
-    *out = (dstack_env_key){0};
+    *out = (dstack_kms_env_answer){0};
     dstack_bytes root;
     int rc = dstack_kms_root_ca(kms, &root, err);
     if (rc != 0) {
@@ -410,7 +410,7 @@ int dstack_kms_env_key(dstack_kms *kms, dstack_bytes app_id, dstack_env_key *out
     rc = rc != 0 ? rc : json_int_or(answer, "timestamp", 0, &timestamp, err);
     out->timestamp = (uint64_t)timestamp;
     if (rc != 0) {
-        dstack_env_key_clear(out);
+        dstack_kms_env_answer_clear(out);
     }
     return rc;
 }
