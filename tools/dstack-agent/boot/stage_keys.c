@@ -56,21 +56,23 @@ static int keys_kms(boot *b, dstack_error *err) {
         .root_count = simulated ? 1 : 0,
         .no_builtin_root = simulated,
     };
-    int rc = simulated ? dstack_verifier_new(&verifier, &options, err) : 0;
+    int rc = dstack_verifier_new(&verifier, &options, err);
     if (rc != 0) {
         return rc;
     }
+    const dstack_attestation_options judge = {
+        .collateral = collateral_source,
+        .collateral_user = b,
+    };
     const kms_keys_request request = {
         .urls = b->config.kms_urls,
         .url_count = b->config.kms_url_count,
         .vm_config = b->config.vm_config,
-        .insecure_dev = simulated,
-        .trust = {.verifier = verifier,
-                  .collateral = collateral_source,
-                  .collateral_user = b,
-                  .require_attestation = true},
-        .attest = attest,
-        .user = b,
+        .options = {.verifier = verifier,
+                    .attestation = &judge,
+                    .require_attestation = true,
+                    .attest = attest,
+                    .user = b},
         .retry_ms = KMS_RETRY_MS,
     };
     rc = kms_keys_fetch(&request, &b->keys, &image_hash, err);

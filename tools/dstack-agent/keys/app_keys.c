@@ -100,8 +100,8 @@ static int provider_read(const json_t *root, app_keys *out, dstack_error *err) {
             rc = pem_read(value, "key", &out->provider_key, err);
             return rc != 0 ? rc : json_hex_or_empty(value, "mr", &out->provider_id, err);
         }
-        if ((rc = pem_read(value, "tmp_ca_key", &out->provider_key, err)) != 0 ||
-            (rc = text_read(value, "url", &out->provider_url, err)) != 0 ||
+        /* The temporary CA is for older agents: this one never asks for a certificate with it. */
+        if ((rc = text_read(value, "url", &out->provider_url, err)) != 0 ||
             (rc = text_read(value, "tmp_ca_cert", &out->temp_ca_cert, err)) != 0) {
             return rc;
         }
@@ -159,7 +159,7 @@ static json_t *provider_json(const app_keys *keys) {
     if (keys->provider == DSTACK_KEY_PROVIDER_KMS) {
         json_object_set_new(inner, "url", text_of(keys->provider_url));
         json_object_set_new(inner, "pubkey", json_hex(bytes_of_buf(&keys->provider_id)));
-        json_object_set_new(inner, "tmp_ca_key", secret_text(keys->provider_key));
+        json_object_set_new(inner, "tmp_ca_key", json_string(""));
         json_object_set_new(inner, "tmp_ca_cert", text_of(keys->temp_ca_cert));
     } else {
         json_object_set_new(inner, "key", secret_text(keys->provider_key));

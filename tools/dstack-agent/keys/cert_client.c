@@ -3,13 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dstack/kms.h>
+
 #include "base/cursor.h"
 #include "base/error.h"
-#include "base/json.h"
 #include "evidence.h"
-#include "keys/kms_call.h"
+#include "x509/pem.h"
 
 DSTACK_AUTO_DEFINE(ca, dstack_ca, dstack_ca_free)
+DSTACK_AUTO_DEFINE(kms, dstack_kms, dstack_kms_free)
 
 void cert_chain_clear(cert_chain *chain) {
     for (size_t i = 0; i < chain->count; i++) {
@@ -74,36 +76,46 @@ static int sign_locally(const cert_client *client, const dstack_csr_spec *asked,
     return chain_add(out, strdup(client->keys->ca_cert), err);
 }
 
+static int chain_split(dstack_bytes pem, cert_chain *out, dstack_error *err) {
+    pem_reader reader;
+    pem_reader_init(&reader, pem);
+    DSTACK_AUTO(pem_block) pem_block block = {0};
+    bool found = true;
+    for (;;) {
+        int rc = pem_next(&reader, &block, &found, err);
+        if (rc != 0 || !found) {
+            return rc;
+        }
+        DSTACK_AUTO(buf) dstack_buf text = {0};
+        if ((rc = pem_append(&text, "CERTIFICATE", bytes_of_buf(&block.der), err)) != 0 ||
+            (rc = chain_add(out, buf_detach_text(&text), err)) != 0) {
+            return rc;
+        }
+    }
+}
+
 static int sign_by_kms(const cert_client *client, const dstack_csr_spec *asked,
                        const dstack_secret *key, const dstack_attestation *attestation,
                        dstack_attestation_form form, cert_chain *out, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf csr = {0};
     DSTACK_AUTO(buf) dstack_buf signature = {0};
-    DSTACK_AUTO(json) json_t *body = json_object();
-    DSTACK_AUTO(json) json_t *answer = NULL;
-    int rc = dstack_csr_build(asked, key, attestation, form, &csr, &signature, err);
-    if (rc != 0) {
+    DSTACK_AUTO(buf) dstack_buf chain = {0};
+    DSTACK_AUTO(kms) dstack_kms *kms = NULL;
+    const dstack_kms_options options = {
+        .url = client->keys->provider_url,
+        .root_ca = bytes_of_str(client->keys->ca_cert),
+    };
+    int rc;
+    if ((rc = dstack_csr_build(asked, key, attestation, form, &csr, &signature, err)) != 0 ||
+        (rc = dstack_kms_new(&options, &kms, err)) != 0 ||
+        (rc = dstack_kms_sign_cert(kms, bytes_of_buf(&csr), bytes_of_buf(&signature),
+                                   client->vm_config, &chain, err)) != 0 ||
+        (rc = chain_split(bytes_of_buf(&chain), out, err)) != 0) {
         return rc;
     }
-    json_object_set_new(body, "api_version", json_integer(2));
-    json_object_set_new(body, "csr", json_hex(bytes_of_buf(&csr)));
-    json_object_set_new(body, "signature", json_hex(bytes_of_buf(&signature)));
-    json_object_set_new(body, "vm_config", json_string(client->vm_config));
-    const kms_trust trust = {.root = bytes_of_str(client->keys->ca_cert)};
-    const kms_call call = {.url = client->keys->provider_url, .trust = &trust};
-    json_t *chain = NULL;
-    if ((rc = kms_call_run(&call, "SignCert", body, &answer, err)) != 0 ||
-        (rc = json_need_array(answer, "certificate_chain", &chain, err)) != 0) {
-        return rc;
-    }
-    for (size_t i = 0; rc == 0 && i < json_array_size(chain); i++) {
-        const char *pem = json_string_value(json_array_get(chain, i));
-        rc = chain_add(out, pem != NULL ? strdup(pem) : NULL, err);
-    }
-    if (rc == 0 && out->count == 0) {
-        rc = error_set(err, DSTACK_E_FORMAT, "the KMS answered with an empty chain");
-    }
-    return rc;
+    return out->count > 0
+               ? 0
+               : error_set(err, DSTACK_E_FORMAT, "the KMS answered with an empty chain");
 }
 
 int cert_client_sign(const cert_client *client, const dstack_csr_spec *spec,

@@ -13,7 +13,6 @@
 #include "base/hex.h"
 #include "base/json.h"
 #include "client/http_client.h"
-#include "keys/kms_call.h"
 #include "x509/pem.h"
 
 #define ANSWER_MAX ((size_t)256 << 10)
@@ -165,9 +164,20 @@ int gateway_answer_parse(const json_t *answer, wg_config *wg, dstack_error *err)
     return 0;
 }
 
+/* The URL ending in /prpc, to be freed. */
+static char *url_base(const char *url) {
+    size_t len = strlen(url);
+    while (len > 0 && url[len - 1] == '/') {
+        len--;
+    }
+    bool has = len >= 5 && strncmp(url + len - 5, "/prpc", 5) == 0;
+    char *out = NULL;
+    return asprintf(&out, "%.*s%s", (int)len, url, has ? "" : "/prpc") < 0 ? NULL : out;
+}
+
 static int register_one(const gateway_request *request, const char *url, wg_config *wg,
                         dstack_error *err) {
-    DSTACK_AUTO(str) char *base = kms_call_base(url);
+    DSTACK_AUTO(str) char *base = url_base(url);
     DSTACK_AUTO(json) json_t *body = request_body(request);
     DSTACK_AUTO(buf) dstack_buf text = {0};
     DSTACK_AUTO(http_client_response) http_client_response response = {0};
