@@ -379,36 +379,26 @@ void der_put_text(dstack_buf *out, uint8_t tag, const char *text) {
     der_put(out, tag, bytes_of(text, strlen(text)));
 }
 
+/* 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z */
+#define FIRST_SECOND (-62135596800)
+#define LAST_SECOND 253402300799
+
 void der_put_time(dstack_buf *out, int64_t unix_seconds) {
-    int64_t days = unix_seconds / 86400;
-    int64_t rest = unix_seconds % 86400;
-    if (rest < 0) {
-        rest += 86400;
-        days--;
-    }
-    int64_t year = 1970 + days / 366; /* never past the right year for later dates */
-    if (days < 0) {
-        year = 1969 + days / 365;
-    }
-    if (year < 1 || year > 9999) {
+    if (unix_seconds < FIRST_SECOND || unix_seconds > LAST_SECOND) {
         out->failed = true;
         return;
     }
-    while (year < 9999 && days_from_date(year + 1, 1, 1) <= days) {
+    int64_t days = (unix_seconds - FIRST_SECOND) / 86400 + FIRST_SECOND / 86400;
+    int64_t rest = (unix_seconds - FIRST_SECOND) % 86400;
+    int64_t year = 1 + (days - FIRST_SECOND / 86400) / 366; /* never past the right year */
+    while (days_from_date(year + 1, 1, 1) <= days) {
         year++;
-    }
-    while (year > 1 && days_from_date(year, 1, 1) > days) {
-        year--;
     }
     int64_t day = days - days_from_date(year, 1, 1);
     int month = 1;
-    while (month < 12 && day >= days_in_month(year, month)) {
+    while (day >= days_in_month(year, month)) {
         day -= days_in_month(year, month);
         month++;
-    }
-    if (day < 0 || day >= 31) {
-        out->failed = true;
-        return;
     }
     bool utc = year >= 1950 && year <= 2049;
     size_t mark = der_begin(out, utc ? DER_UTC_TIME : DER_GENERALIZED_TIME);

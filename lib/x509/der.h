@@ -74,7 +74,8 @@ void der_unsigned_fixed(cursor *c, uint8_t *out, size_t len);
 dstack_bytes der_oid(cursor *c);
 /* BIT STRING of whole octets (no unused bits). */
 dstack_bytes der_bit_string(cursor *c);
-/* BIT STRING of named bits, bit 0 the most significant of the first octet; at most 16 bits. */
+/* BIT STRING of named bits, bit 0 the most significant of the first octet; at most 16 bits. Takes
+ * trailing zero bits, which DER drops but the reference system writes. */
 uint16_t der_named_bits(cursor *c);
 /* UTCTime or GeneralizedTime as RFC 5280, 4.1.2.5 restricts them (seconds, 'Z'), to UNIX seconds.
  * GeneralizedTime is taken for any year from 0001 on. */
