@@ -35,20 +35,24 @@ int hex_decode(dstack_bytes text, dstack_buf *out, dstack_error *err) {
     return buf_check(out, err);
 }
 
-int hex_decode_fixed(const char *text, uint8_t *out, size_t len, dstack_error *err) {
-    size_t have = strlen(text);
-    if (have != 2 * len) {
-        return error_set(err, DSTACK_E_FORMAT, "expected %zu hex digits, found %zu", 2 * len, have);
+int hex_decode_bytes(dstack_bytes text, uint8_t *out, size_t len, dstack_error *err) {
+    if (text.len != 2 * len) {
+        return error_set(err, DSTACK_E_FORMAT, "expected %zu hex digits, found %zu", 2 * len,
+                         text.len);
     }
     for (size_t i = 0; i < len; i++) {
-        int high = nibble((uint8_t)text[2 * i]);
-        int low = nibble((uint8_t)text[2 * i + 1]);
+        int high = nibble(text.data[2 * i]);
+        int low = nibble(text.data[2 * i + 1]);
         if (high < 0 || low < 0) {
             return error_set(err, DSTACK_E_FORMAT, "not a hex digit at position %zu", 2 * i);
         }
         out[i] = (uint8_t)(high << 4 | low);
     }
     return 0;
+}
+
+int hex_decode_fixed(const char *text, uint8_t *out, size_t len, dstack_error *err) {
+    return hex_decode_bytes((dstack_bytes){(const uint8_t *)text, strlen(text)}, out, len, err);
 }
 
 static int sodium_variant(base64_form form) {

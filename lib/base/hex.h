@@ -8,6 +8,8 @@
 void hex_encode(dstack_bytes bytes, char *out);
 /* Decodes text of any case into exactly `len` bytes; refuses other lengths, prefixes and blanks. */
 int hex_decode_fixed(const char *text, uint8_t *out, size_t len, dstack_error *err);
+/* The same from text that need not end with a zero. */
+int hex_decode_bytes(dstack_bytes text, uint8_t *out, size_t len, dstack_error *err);
 /* Appends the decoded bytes to out; text need not end with a zero. */
 int hex_decode(dstack_bytes text, dstack_buf *out, dstack_error *err);
 

@@ -1,0 +1,101 @@
+/* Certificate paths of Intel's PKI: a chain in PEM, one pinned anchor, two revocation lists.
+ *
+ * Stricter or other than x509/path.h where DCAP is: revocation is part of the path, CRL lifetimes
+ * end exclusively, and every refusal has a status of its own. */
+#ifndef VERIFY_DCAP_CHAIN_H
+#define VERIFY_DCAP_CHAIN_H
+
+#include <dstack/verifier.h>
+
+#include "base/auto.h"
+#include "crypto/ecdsa.h"
+#include "x509/cert.h"
+#include "x509/crl.h"
+
+#define DCAP_MAX_CHAIN 16
+#define DCAP_MAX_INTERMEDIATES 6
+#define DCAP_MAX_SIGNATURE_CHECKS 100
+
+/* A pinned root. */
+typedef struct dcap_anchor {
+    dstack_anchor_info info;
+    bool enforce_names;
+    dstack_buf der;
+    x509_cert cert;
+    ecdsa_key *key;
+} dcap_anchor;
+
+/* Form alone: one self-issued P-256 certificate. DSTACK_E_DCAP_ROOT_CA_FORMAT. The anchor is
+ * cleared by the caller also after a failure. */
+int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_bytes der,
+                     dstack_error *err);
+void dcap_anchor_clear(dcap_anchor *anchor);
+/* Its dates at `now`, and its name where names are enforced. */
+int dcap_anchor_check(const dcap_anchor *anchor, int64_t now, dstack_error *err);
+
+/* The time over which a verdict holds (both ends inclusive), and the dates a report shows. Starts
+ * with dcap_validity_all. */
+typedef struct dcap_validity {
+    int64_t from, until;
+    int64_t earliest_issue, latest_issue, earliest_expiration;
+} dcap_validity;
+
+extern const dcap_validity dcap_validity_all;
+void dcap_validity_add(dcap_validity *v, int64_t from, int64_t until);
+/* A list's last second is the one before nextUpdate; reports show nextUpdate itself. */
+void dcap_validity_add_crl(dcap_validity *v, const x509_crl *crl);
+/* Dates for the report alone. */
+void dcap_validity_show(dcap_validity *v, int64_t from, int64_t until);
+void dcap_validity_merge(dcap_validity *v, const dcap_validity *other);
+static inline bool dcap_validity_holds(const dcap_validity *v, int64_t now) {
+    return v->from <= now && now <= v->until;
+}
+
+/* Certificates of one PEM text; the first is the leaf. */
+typedef struct dcap_cert {
+    dstack_buf der;
+    x509_cert x509;
+    ecdsa_key *key; /* loaded at first use */
+} dcap_cert;
+
+typedef struct dcap_chain {
+    dcap_cert *certs;
+    size_t count;
+} dcap_chain;
+
+/* leaf_status is returned for PEM that cannot be read, no certificate at all or a bad first one;
+ * DSTACK_E_DCAP_CERT_FORMAT for a bad further one. The chain is cleared by the caller also after a
+ * failure. */
+int dcap_chain_load(dcap_chain *out, dstack_bytes pem, dstack_status leaf_status, const char *what,
+                    dstack_error *err);
+void dcap_chain_clear(dcap_chain *chain);
+DSTACK_AUTO_DEFINE_CLEAR(dcap_chain, dcap_chain, dcap_chain_clear)
+
+typedef enum dcap_role { DCAP_ROLE_PCK, DCAP_ROLE_SIGNER } dcap_role;
+
+/* What a path is judged by. */
+typedef struct dcap_trust {
+    const dcap_anchor *anchor;
+    const x509_crl *root_crl; /* already verified under the anchor */
+    const x509_crl *pck_crl;  /* parsed; verified when it covers a certificate of the path */
+    int64_t now;
+} dcap_trust;
+
+/* Finds and verifies the path from the leaf to the anchor; adds the validity of all it rests on. */
+int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust,
+                      dcap_validity *validity, dstack_error *err);
+
+/* A revocation list: dates at now, signature; the list itself is parsed already. */
+int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now, const char *what,
+                   dstack_error *err);
+int dcap_crl_parse(x509_crl *out, dstack_bytes der, const char *what, dstack_error *err);
+/* CRL number as a report shows it; DSTACK_E_DCAP_CRL_FORMAT beyond 32 bits. */
+int dcap_crl_number(const x509_crl *crl, uint32_t *number, dstack_error *err);
+
+/* The first http URI of the certificate's CRL distribution points, or an empty view. */
+dstack_bytes dcap_cert_crl_uri(const x509_cert *cert);
+
+/* Gives an error already set another status and puts "what: " before its message. */
+int dcap_reclass(dstack_error *err, dstack_status status, const char *what);
+
+#endif

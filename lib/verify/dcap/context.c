@@ -1,0 +1,260 @@
+#include "verify/dcap/context.h"
+
+#include <stdlib.h>
+
+#include "base/cursor.h"
+#include "base/error.h"
+#include "crypto/hash.h"
+#include "verify/dcap/pck.h"
+
+/* The anchor under which the bundle's root CRL stands; the first one when none fits, whose checks
+ * then say what is wrong. Names alone decide unless several anchors share one. */
+static const dcap_anchor *choose_anchor(const dcap_anchor *anchors, size_t count,
+                                        const x509_crl *root_crl) {
+    const dcap_anchor *named = NULL;
+    size_t matches = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (bytes_equal(anchors[i].cert.subject, root_crl->issuer)) {
+            named = matches++ == 0 ? &anchors[i] : named;
+        }
+    }
+    for (size_t i = 0; matches > 1 && i < count; i++) {
+        if (bytes_equal(anchors[i].cert.subject, root_crl->issuer) &&
+            x509_crl_verify_signature(root_crl, anchors[i].key, NULL) == 0) {
+            return &anchors[i];
+        }
+    }
+    return named != NULL ? named : &anchors[0];
+}
+
+/* Dates, coverage, signature, and the anchor's own serial. */
+static int check_root_crl(dcap_context *c, int64_t now, dstack_error *err) {
+    if (!bytes_equal(c->root_crl.issuer, c->anchor->cert.subject)) {
+        return error_set(err, DSTACK_E_DCAP_CRL_NOT_FOUND,
+                         "the root CRL is not of the trust root \"%s\"", c->anchor->info.name);
+    }
+    int rc = dcap_crl_check(&c->root_crl, c->anchor->key, now, "root CRL", err);
+    if (rc == 0 && x509_crl_contains(&c->root_crl, c->anchor->cert.serial, NULL)) {
+        rc = error_set(err, DSTACK_E_DCAP_CERT_REVOKED, "the trust root \"%s\" revoked itself",
+                       c->anchor->info.name);
+    }
+    return rc;
+}
+
+static int open_lists(dcap_context *c, const dcap_anchor *anchors, size_t anchor_count, int64_t now,
+                      dstack_error *err) {
+    dstack_error crl_err = {0};
+    int crl_rc = dcap_crl_parse(&c->root_crl, c->parts.root_ca_crl, "root CRL", &crl_err);
+    c->anchor = crl_rc == 0 ? choose_anchor(anchors, anchor_count, &c->root_crl) : &anchors[0];
+    int rc = dcap_anchor_check(c->anchor, now, err);
+    if (rc == 0 && crl_rc != 0) {
+        rc = error_set(err, (dstack_status)crl_rc, "%s", crl_err.message);
+    }
+    if (rc == 0) {
+        rc = dcap_crl_parse(&c->pck_crl, c->parts.pck_crl, "PCK CRL", err);
+    }
+    if (rc == 0) {
+        rc = dcap_crl_number(&c->root_crl, &c->root_crl_number, err);
+    }
+    if (rc == 0) {
+        rc = dcap_crl_number(&c->pck_crl, &c->pck_crl_number, err);
+    }
+    if (rc == 0) {
+        rc = check_root_crl(c, now, err);
+    }
+    if (rc == 0) {
+        dcap_validity_add(&c->validity, c->anchor->cert.not_before, c->anchor->cert.not_after);
+        dcap_validity_add_crl(&c->validity, &c->root_crl);
+        dcap_validity_show(&c->validity, c->pck_crl.this_update, c->pck_crl.next_update);
+    }
+    return rc;
+}
+
+int dcap_context_new(dcap_context **out, const dcap_anchor *anchors, size_t anchor_count,
+                     dstack_collateral *collateral, int64_t now, dstack_error *err) {
+    DSTACK_AUTO(context) dcap_context *c = calloc(1, sizeof *c);
+    if (c == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "no memory for verified collateral");
+    }
+    atomic_init(&c->references, 1);
+    c->collateral = dstack_collateral_ref(collateral);
+    c->validity = dcap_validity_all;
+    dstack_collateral_get(collateral, &c->parts);
+    int rc = open_lists(c, anchors, anchor_count, now, err);
+    if (rc == 0) {
+        *out = c;
+        c = NULL;
+    }
+    return rc;
+}
+
+/* ---- signed texts ---- */
+
+/* How the checks of the two texts differ. */
+typedef struct text_kind {
+    const char *what, *chain_what;
+    dstack_status not_yet, expired, chain, signature;
+} text_kind;
+
+static const text_kind tcb_kind = {
+    "TCB info",
+    "TCB info issuer chain",
+    DSTACK_E_DCAP_TCB_INFO_NOT_YET_VALID,
+    DSTACK_E_DCAP_TCB_INFO_EXPIRED,
+    DSTACK_E_DCAP_TCB_INFO_CHAIN,
+    DSTACK_E_DCAP_TCB_INFO_SIGNATURE,
+};
+static const text_kind qe_kind = {
+    "QE identity",
+    "QE identity issuer chain",
+    DSTACK_E_DCAP_QE_IDENTITY_NOT_YET_VALID,
+    DSTACK_E_DCAP_QE_IDENTITY_EXPIRED,
+    DSTACK_E_DCAP_QE_IDENTITY_CHAIN,
+    DSTACK_E_DCAP_QE_IDENTITY_SIGNATURE,
+};
+
+static int check_window(const dcap_text *text, const text_kind *kind, int64_t now,
+                        dstack_error *err) {
+    if (now < text->issue_date) {
+        return error_set(err, kind->not_yet, "%s: issued at %lld, now is %lld", kind->what,
+                         (long long)text->issue_date, (long long)now);
+    }
+    if (now > text->next_update) {
+        return error_set(err, kind->expired, "%s: nextUpdate was %lld, now is %lld", kind->what,
+                         (long long)text->next_update, (long long)now);
+    }
+    return 0;
+}
+
+static int check_signature(const dcap_cert *signer, dstack_bytes text, dstack_bytes signature,
+                           const text_kind *kind, dstack_error *err) {
+    uint8_t digest[HASH_SHA256_SIZE];
+    hash_sha256(text, digest);
+    if (signature.len != ECDSA_P256_RAW_SIZE || signer->key == NULL ||
+        ecdsa_verify_raw(signer->key, bytes_of(digest, sizeof digest), signature, NULL) != 0) {
+        return error_set(err, kind->signature, "%s: its signature of %zu bytes does not hold",
+                         kind->what, signature.len);
+    }
+    return 0;
+}
+
+/* The signer of a text, with the validity of its path. */
+typedef struct signer {
+    dcap_chain chain;
+    dcap_validity validity;
+} signer;
+
+static void signer_clear(signer *s) {
+    dcap_chain_clear(&s->chain);
+}
+DSTACK_AUTO_DEFINE_CLEAR(signer, signer, signer_clear)
+
+static int signer_load(const dcap_context *c, signer *out, dstack_bytes pem, const text_kind *kind,
+                       int64_t now, dstack_error *err) {
+    out->validity = dcap_validity_all;
+    int rc = dcap_chain_load(&out->chain, pem, kind->chain, kind->chain_what, err);
+    if (rc == 0) {
+        dcap_trust trust = {c->anchor, &c->root_crl, &c->pck_crl, now};
+        rc = dcap_chain_verify(&out->chain, DCAP_ROLE_SIGNER, &trust, &out->validity, err);
+    }
+    return rc;
+}
+
+int dcap_context_load_texts(dcap_context *c, int64_t now, dstack_error *err) {
+    DSTACK_AUTO(signer) signer tcb_signer = {0}, qe_own = {0};
+    signer *qe_signer = &tcb_signer; /* nearly always the same chain */
+    int rc = dcap_tcb_info_parse(&c->tcb, c->parts.tcb_info, err);
+    if (rc == 0) {
+        rc = check_window(&c->tcb.text, &tcb_kind, now, err);
+    }
+    if (rc == 0) {
+        rc = signer_load(c, &tcb_signer, c->parts.tcb_info_issuer_chain, &tcb_kind, now, err);
+    }
+    if (rc == 0) {
+        rc = check_signature(&tcb_signer.chain.certs[0], c->parts.tcb_info,
+                             c->parts.tcb_info_signature, &tcb_kind, err);
+    }
+    if (rc == 0) {
+        rc = dcap_qe_identity_parse(&c->qe, c->parts.qe_identity, err);
+    }
+    if (rc == 0) {
+        rc = check_window(&c->qe.text, &qe_kind, now, err);
+    }
+    if (rc == 0 &&
+        !bytes_equal(c->parts.tcb_info_issuer_chain, c->parts.qe_identity_issuer_chain)) {
+        qe_signer = &qe_own;
+        rc = signer_load(c, qe_signer, c->parts.qe_identity_issuer_chain, &qe_kind, now, err);
+    }
+    if (rc == 0) {
+        rc = check_signature(&qe_signer->chain.certs[0], c->parts.qe_identity,
+                             c->parts.qe_identity_signature, &qe_kind, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    c->qe_validity = qe_signer->validity;
+    dcap_validity_add(&c->qe_validity, c->qe.text.issue_date, c->qe.text.next_update);
+    dcap_validity_add(&c->qe_validity, c->anchor->cert.not_before, c->anchor->cert.not_after);
+    dcap_validity_add(&c->validity, c->tcb.text.issue_date, c->tcb.text.next_update);
+    dcap_validity_merge(&c->validity, &tcb_signer.validity);
+    dcap_validity_merge(&c->validity, &c->qe_validity);
+    return 0;
+}
+
+dcap_context *dcap_context_ref(dcap_context *context) {
+    atomic_fetch_add_explicit(&context->references, 1, memory_order_relaxed);
+    return context;
+}
+
+void dcap_context_free(dcap_context *context) {
+    if (context != NULL &&
+        atomic_fetch_sub_explicit(&context->references, 1, memory_order_acq_rel) == 1) {
+        dcap_tcb_info_clear(&context->tcb);
+        dcap_qe_identity_clear(&context->qe);
+        dstack_collateral_free(context->collateral);
+        free(context);
+    }
+}
+
+/* ---- platforms ---- */
+
+int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes chain_pem,
+                      int64_t now, dstack_error *err) {
+    DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
+    DSTACK_AUTO(platform) dcap_platform *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "no memory for a verified platform");
+    }
+    atomic_init(&p->references, 1);
+    p->validity = dcap_validity_all;
+    int rc = dcap_chain_load(&chain, chain_pem, DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", err);
+    if (rc == 0) {
+        dcap_trust trust = {context->anchor, &context->root_crl, &context->pck_crl, now};
+        rc = dcap_chain_verify(&chain, DCAP_ROLE_PCK, &trust, &p->validity, err);
+    }
+    if (rc == 0) {
+        rc = dcap_pck_parse(&p->pck, &chain.certs[0].x509, err);
+    }
+    if (rc == 0) {
+        p->context = dcap_context_ref(context);
+        p->key = chain.certs[0].key;
+        chain.certs[0].key = NULL;
+        *out = p;
+        p = NULL;
+    }
+    return rc;
+}
+
+dcap_platform *dcap_platform_ref(dcap_platform *platform) {
+    atomic_fetch_add_explicit(&platform->references, 1, memory_order_relaxed);
+    return platform;
+}
+
+void dcap_platform_free(dcap_platform *platform) {
+    if (platform != NULL &&
+        atomic_fetch_sub_explicit(&platform->references, 1, memory_order_acq_rel) == 1) {
+        ecdsa_key_free(platform->key);
+        dcap_context_free(platform->context);
+        free(platform);
+    }
+}
