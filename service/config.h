@@ -7,7 +7,7 @@
  *         {"allow", CONFIG_LIST, NULL, "..."},
  *     };
  *
- * A key outside the table, a value of another type, a duplicate key: errors that name key and line.
+ * A key outside the table, a value of another type, a duplicate key: errors that name the key.
  * Nothing is searched for: the file is the one given with --config, or none (all defaults). */
 #ifndef SERVICE_CONFIG_H
 #define SERVICE_CONFIG_H

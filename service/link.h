@@ -36,6 +36,9 @@ service_link *service_link_open(const char *path, const service_link_config *con
  * ends. */
 int service_link_send(service_link *link, const http_client_request *request, int timeout_ms,
                       http_client_response *response, dstack_error *err);
+/* The frame decoder by itself: finds the first complete frame. Returns how many bytes of the input
+ * are done with; *stream is 0 when they held no complete frame. payload points into the input. */
+size_t service_link_next_frame(dstack_bytes input, uint32_t *stream, dstack_bytes *payload);
 bool service_link_alive(const service_link *link);
 /* Ends the thread, closes fd, frees. Not to be called from `closed`. Accepts NULL. */
 void service_link_free(service_link *link);

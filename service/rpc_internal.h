@@ -1,0 +1,42 @@
+#ifndef SERVICE_RPC_INTERNAL_H
+#define SERVICE_RPC_INTERNAL_H
+
+#include "service/rpc.h"
+
+#define RPC_MEMORY_MAX ((size_t)64 << 20)
+#define RPC_DEPTH_MAX 16
+#define RPC_ITEMS_MAX 65536
+
+/* Zeroed; NULL when memory ran out. */
+void *rpc_alloc(size_t size);
+void rpc_release(void *data);
+/* Slot for one more element of a repeated field of `count` elements. */
+void *rpc_grow(size_t count, void **items, size_t element);
+
+/* Where a field lives in its message. */
+static inline void *rpc_field_at(const ProtobufCMessage *message,
+                                 const ProtobufCFieldDescriptor *field) {
+    return (char *)message + field->offset;
+}
+static inline size_t *rpc_field_count(const ProtobufCMessage *message,
+                                      const ProtobufCFieldDescriptor *field) {
+    return (size_t *)(void *)((char *)message + field->quantifier_offset);
+}
+static inline bool rpc_field_is_oneof(const ProtobufCFieldDescriptor *field) {
+    return (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
+}
+/* The member of a oneof that is set, as its field number. */
+static inline uint32_t *rpc_field_case(const ProtobufCMessage *message,
+                                       const ProtobufCFieldDescriptor *field) {
+    return (uint32_t *)(void *)((char *)message + field->quantifier_offset);
+}
+/* A map<K, V> arrives as repeated messages named ...Entry with the fields key and value; protobuf-c
+ * does not keep the option that says so. */
+bool rpc_field_is_map(const ProtobufCFieldDescriptor *field);
+size_t rpc_type_size(ProtobufCType type);
+int rpc_message_from_value(const ProtobufCMessageDescriptor *descriptor, const json_t *value,
+                           ProtobufCMessage **out, dstack_error *err);
+/* Marks a field as set; releases what another member of its oneof held. */
+int rpc_choose(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, dstack_error *err);
+
+#endif
