@@ -25,6 +25,7 @@ extern "C" {
 #endif
 
 struct dstack_policy;
+struct dstack_quote_report;
 struct dstack_verifier;
 
 /** Bytes of report data that evidence binds. */
@@ -386,6 +387,8 @@ DSTACK_API dstack_bytes dstack_verified_report_data(const dstack_verified *verif
 DSTACK_API const char *dstack_verified_tcb_status(const dstack_verified *verified);
 DSTACK_API size_t dstack_verified_advisory_count(const dstack_verified *verified);
 DSTACK_API const char *dstack_verified_advisory(const dstack_verified *verified, size_t index);
+/** The quote verifier's report (dstack/verifier.h). Borrowed. */
+DSTACK_API const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *verified);
 /** The anchor of the operating system image claim. */
 DSTACK_API dstack_anchor dstack_verified_image_anchor(const dstack_verified *verified);
 /** True when the evidence chains to a root that the operator pinned instead of the vendor's. */

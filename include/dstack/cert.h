@@ -150,6 +150,13 @@ DSTACK_API int dstack_cert_verify_attestation(struct dstack_verifier *verifier,
                                               const dstack_attestation_options *options,
                                               dstack_verified **out, dstack_error *err);
 
+/**
+ * What a server asks of a client certificate within the handshake, where anybody can make it run:
+ * within its validity, and an attestation that decodes. Issuer and key usage do not matter. The
+ * attestation itself is verified after the handshake.
+ */
+DSTACK_API int dstack_cert_check_client(dstack_bytes der, int64_t now, dstack_error *err);
+
 /* ---- signing requests ------------------------------------------------------------------------- */
 
 /** What a request asks for. On input zeroed fields are "not asked". After parsing, texts belong to
@@ -189,6 +196,11 @@ DSTACK_API const dstack_csr_spec *dstack_csr_get(const dstack_csr *csr);
 DSTACK_API dstack_bytes dstack_csr_spki(const dstack_csr *csr);
 /** Borrowed. */
 DSTACK_API const dstack_attestation *dstack_csr_attestation(const dstack_csr *csr);
+/** Refuses (DSTACK_E_REFUSED) a request for a name that the issuer keeps for itself: one of
+ * `reserved`, in any case, or a wildcard that covers one. Names that are neither host names nor IP
+ * addresses are refused too. */
+DSTACK_API int dstack_csr_check_names(const dstack_csr *csr, const char *const *reserved,
+                                      size_t reserved_count, dstack_error *err);
 /** Verifies the request's attestation, bound to its key. */
 DSTACK_API int dstack_csr_verify_attestation(struct dstack_verifier *verifier,
                                              const dstack_csr *csr,

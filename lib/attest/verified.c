@@ -1,0 +1,174 @@
+/* What a verification found, with the anchor of every claim. */
+#include "attest/verified.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/json.h"
+
+const char *dstack_anchor_name(dstack_anchor anchor) {
+    static const char *const names[] = {"none", "measured", "reference-image", "policy",
+                                        "self-asserted"};
+    return (unsigned)anchor < sizeof names / sizeof *names ? names[anchor] : "unknown";
+}
+
+void dstack_verified_free(dstack_verified *verified) {
+    if (verified != NULL) {
+        for (size_t i = 0; i < verified->claim_count; i++) {
+            free(verified->claims[i].value);
+        }
+        free(verified);
+    }
+}
+
+static void claim_text(dstack_verified *v, const char *name, const char *value,
+                       dstack_anchor anchor) {
+    v->claims[v->claim_count++] = (verified_claim){name, strdup(value), anchor};
+}
+
+static void claim_bytes(dstack_verified *v, const char *name, dstack_bytes value,
+                        dstack_anchor anchor) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    buf_put_hex(&text, value);
+    v->claims[v->claim_count++] = (verified_claim){name, buf_detach_text(&text), anchor};
+}
+
+static void claim_value(dstack_verified *v, const char *name, const dstack_value *value,
+                        dstack_anchor anchor) {
+    if (value->len > 0) {
+        claim_bytes(v, name, attest_value(value), anchor);
+    }
+}
+
+int verified_list_claims(dstack_verified *v, dstack_error *err) {
+    const dstack_identity *id = &v->identity;
+    const dstack_td_report *td = dstack_quote_report_td(&v->quote);
+    claim_text(v, "tee_variant", dstack_tee_variant_name(v->variant), DSTACK_ANCHOR_MEASURED);
+    /* under another root than the vendor's, it is the operator who vouches for the hardware */
+    claim_text(v, "hardware_root", v->quote.anchor.name,
+               v->quote.anchor.builtin ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_POLICY);
+    claim_text(v, "tcb_status", dstack_tcb_status_name(v->quote.status), DSTACK_ANCHOR_MEASURED);
+    claim_bytes(v, "report_data", dstack_quote_report_data_of(&v->quote), DSTACK_ANCHOR_MEASURED);
+    claim_bytes(v, "mr_td", bytes_of(td->mr_td, sizeof td->mr_td), DSTACK_ANCHOR_MEASURED);
+    claim_value(v, "os_image_hash", &id->os_image_hash, v->image_anchor);
+    claim_bytes(v, "mr_config_id", bytes_of(td->mr_config_id, sizeof td->mr_config_id),
+                v->mr_config_bound ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_NONE);
+    claim_value(v, "app_id", &id->app_id, DSTACK_ANCHOR_MEASURED);
+    claim_value(v, "compose_hash", &id->compose_hash, DSTACK_ANCHOR_MEASURED);
+    claim_value(v, "instance_id", &id->instance_id, DSTACK_ANCHOR_MEASURED);
+    claim_value(v, "device_id", &id->device_id, DSTACK_ANCHOR_MEASURED);
+    claim_value(v, "mr_system", &id->mr_system, DSTACK_ANCHOR_MEASURED);
+    claim_value(v, "mr_aggregated", &id->mr_aggregated, DSTACK_ANCHOR_MEASURED);
+    if (*id->key_provider_info != '\0') {
+        claim_text(v, "key_provider", id->key_provider_info, DSTACK_ANCHOR_MEASURED);
+    }
+    for (size_t i = 0; i < v->claim_count; i++) {
+        if (v->claims[i].value == NULL) {
+            return error_set(err, DSTACK_E_MEMORY, "no memory for the claims");
+        }
+    }
+    return 0;
+}
+
+dstack_tee_variant dstack_verified_variant(const dstack_verified *v) {
+    return v->variant;
+}
+
+const dstack_identity *dstack_verified_identity(const dstack_verified *v) {
+    return &v->identity;
+}
+
+dstack_bytes dstack_verified_report_data(const dstack_verified *v) {
+    return dstack_quote_report_data_of(&v->quote);
+}
+
+const char *dstack_verified_tcb_status(const dstack_verified *v) {
+    return dstack_tcb_status_name(v->quote.status);
+}
+
+size_t dstack_verified_advisory_count(const dstack_verified *v) {
+    return v->quote.advisories.count;
+}
+
+const char *dstack_verified_advisory(const dstack_verified *v, size_t index) {
+    return index < v->quote.advisories.count ? v->quote.advisories.ids[index] : NULL;
+}
+
+dstack_anchor dstack_verified_image_anchor(const dstack_verified *v) {
+    return v->image_anchor;
+}
+
+bool dstack_verified_external_root(const dstack_verified *v) {
+    return !v->quote.anchor.builtin;
+}
+
+const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *v) {
+    return &v->quote;
+}
+
+size_t dstack_verified_claim_count(const dstack_verified *v) {
+    return v->claim_count;
+}
+
+bool dstack_verified_claim(const dstack_verified *v, size_t index,
+                           dstack_attestation_claim *claim) {
+    if (index >= v->claim_count) {
+        return false;
+    }
+    const verified_claim *from = &v->claims[index];
+    *claim = (dstack_attestation_claim){from->name, from->value, from->anchor};
+    return true;
+}
+
+static json_t *advisories_json(const dstack_verified *v) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < v->quote.advisories.count; i++) {
+        json_array_append_new(list, json_string(v->quote.advisories.ids[i]));
+    }
+    return list;
+}
+
+int dstack_verified_boot_info(const dstack_verified *v, dstack_buf *out, dstack_error *err) {
+    const dstack_identity *id = &v->identity;
+    DSTACK_AUTO(json)
+    json_t *object = json_pack(
+        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "teeVariant",
+        dstack_tee_variant_name(v->variant), "mrAggregated", attest_value_json(&id->mr_aggregated),
+        "osImageHash", attest_value_json(&id->os_image_hash), "mrSystem",
+        attest_value_json(&id->mr_system), "appId", attest_value_json(&id->app_id), "composeHash",
+        attest_value_json(&id->compose_hash), "instanceId", attest_value_json(&id->instance_id),
+        "deviceId", attest_value_json(&id->device_id), "keyProviderInfo",
+        json_hex(bytes_of_str(id->key_provider_info)), "tcbStatus", dstack_verified_tcb_status(v),
+        "advisoryIds", advisories_json(v));
+    if (object == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "no memory for the boot information");
+    }
+    return json_write(object, false, out, err);
+}
+
+static json_t *claims_json(const dstack_verified *v) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < v->claim_count; i++) {
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", v->claims[i].name, "value",
+                                              v->claims[i].value, "anchor",
+                                              dstack_anchor_name(v->claims[i].anchor)));
+    }
+    return list;
+}
+
+int dstack_verified_to_json(const dstack_verified *v, dstack_buf *out, dstack_error *err) {
+    DSTACK_AUTO(json)
+    json_t *object =
+        json_pack("{s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:s, s:o}", "tee_variant",
+                  dstack_tee_variant_name(v->variant), "tcb_status", dstack_verified_tcb_status(v),
+                  "advisory_ids", advisories_json(v), "anchor", v->quote.anchor.name,
+                  "external_root", !v->quote.anchor.builtin, "report_data",
+                  json_hex(dstack_verified_report_data(v)), "app_info",
+                  attest_identity_json(&v->identity), "os_image_anchor",
+                  dstack_anchor_name(v->image_anchor), "claims", claims_json(v));
+    if (object == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "no memory for the report");
+    }
+    return json_write(object, true, out, err);
+}
