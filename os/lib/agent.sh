@@ -16,7 +16,7 @@ agent_provide() {
 # The sources that the agent is made from, as they are in the work tree.
 agent_sources() {
     cd "$project"
-    local parts=(meson.build meson.options include lib service tools pkgconfig web)
+    local parts=(meson.build meson_options.txt include lib service tools pkgconfig web)
     local existing=() part
     for part in "${parts[@]}"; do [ ! -e "$part" ] || existing+=("$part"); done
     if git rev-parse --git-dir >/dev/null 2>&1; then
@@ -38,20 +38,21 @@ agent_compile() {
     if [ ! -f "$kept" ]; then
         say "compiling dstack-agent"
         rm -rf "$cache/agent/src"
-        mkdir -p "$cache/agent/src" "$cache/agent/out"
+        mkdir -p "$cache/agent/src" "$cache/agent/out" "$cache/agent/ccache"
         (agent_sources | tar -C "$project" -T - -c) | tar -C "$cache/agent/src" -x
-        in_build_root "$cache/agent/src=/src" "$cache/agent/out=/out" -- \
-            bash -euc 'cd /src; flags=(); ! grep -q guest_agent_only meson.options 2>/dev/null ||
+        in_build_root "$cache/agent/src=/src" "$cache/agent/out=/out" \
+            "$cache/agent/ccache=/work" -- \
+            bash -euc 'cd /src; flags=(); ! grep -q guest_agent_only meson_options.txt ||
                 flags+=(-Dguest_agent_only=true)
-            export CC=gcc
-            meson setup /tmp/agent --buildtype=release --wrap-mode=nodownload "${flags[@]}" >/out/log
+            export CC="ccache gcc" CCACHE_DIR=/work CCACHE_COMPILERCHECK=content
+            meson setup /tmp/agent --buildtype=release -Dtests=false --wrap-mode=nodownload "${flags[@]}" >/out/log
             ninja -j"$1" -C /tmp/agent tools/dstack-agent/dstack-agent >>/out/log
             strip -o /out/dstack-agent /tmp/agent/tools/dstack-agent/dstack-agent
             rm -rf /tmp/agent' _ "$jobs" || {
             tail -n 30 "$cache/agent/out/log" >&2
             die "dstack-agent does not compile in the build root"
         }
-        rm -f "$cache"/agent/dstack-agent-*
+        find "$cache/agent" -name 'dstack-agent-*' -mmin +240 -delete
         mv "$cache/agent/out/dstack-agent" "$kept"
     fi
     cp "$kept" "$1"
