@@ -1,3 +1,4 @@
 /* Every command of `dstack`, in the order `dstack help` shows them: one line each. */
+CLI_COMMAND(key)
 CLI_COMMAND(completion)
 CLI_COMMAND(help)
