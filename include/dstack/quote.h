@@ -148,7 +148,7 @@ typedef struct dstack_quote {
  */
 DSTACK_API int dstack_quote_parse(dstack_quote *out, dstack_bytes raw, dstack_error *err);
 
-/** True when @p content begins like a binary quote (as opposed to hex or base64 text of one). */
+/** True when @p content begins with bytes that no hex or base64 text of a quote has. */
 DSTACK_API bool dstack_quote_looks_binary(dstack_bytes content);
 
 /** The 64 bytes of report data, of a TD report or an enclave report. */
@@ -166,8 +166,9 @@ DSTACK_API dstack_bytes dstack_quote_field(const dstack_quote *quote, const char
 DSTACK_API const char *dstack_quote_tee_name(const dstack_quote *quote);
 
 /**
- * Appends the quote as one JSON object: header, report, auth_data, and flat members for its parts.
- * Bytes are lower-case hex.
+ * Appends the quote as one JSON object: header, report, auth_data, and flat members for its parts;
+ * "pck" is what the PCK certificate says, unverified, or null when the quote has none. Bytes are
+ * lower-case hex.
  *
  * @param pretty  two-space indentation; compact otherwise.
  * @return 0 or DSTACK_E_MEMORY.

@@ -2,3 +2,4 @@
 CLI_COMMAND(key)
 CLI_COMMAND(completion)
 CLI_COMMAND(help)
+CLI_COMMAND(quote)

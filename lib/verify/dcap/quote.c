@@ -175,11 +175,16 @@ int dstack_quote_parse(dstack_quote *out, dstack_bytes raw, dstack_error *err) {
 }
 
 bool dstack_quote_looks_binary(dstack_bytes content) {
-    cursor c = cursor_init(content);
-    uint16_t version = cursor_u16le(&c);
-    uint16_t key_type = cursor_u16le(&c);
-    uint32_t tee = cursor_u32le(&c);
-    return cursor_ok(&c) && version < 0x100 && key_type < 0x100 && tee < 0x100;
+    /* the reserved bytes of every header are ones that no text has */
+    size_t len =
+        content.len < sizeof(dstack_quote_header) ? content.len : sizeof(dstack_quote_header);
+    for (size_t i = 0; i < len; i++) {
+        uint8_t c = content.data[i];
+        if (c >= 0x7f || (c < 0x20 && c != '\t' && c != '\n' && c != '\r')) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Field names of a body, in their order; the JSON form and look-ups by name share them. */

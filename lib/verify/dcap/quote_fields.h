@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include <dstack/quote.h>
+#include <dstack/verifier.h>
 
 typedef struct quote_field {
     const char *name; /* NULL ends a table */
@@ -22,6 +22,9 @@ json_t *quote_fields_json(const uint8_t *body, const quote_field *fields);
 /* {"TD10": {...}}, {"TD15": {"base": {...}, ...}} or {"SgxEnclave": {...}}. */
 json_t *quote_report_json(dstack_quote_body type, const uint8_t *body);
 json_t *quote_header_json(const dstack_quote_header *header);
+
+/* What a PCK certificate says, without its flags. */
+json_t *quote_pck_json(const dstack_pck_info *pck);
 
 /* "TD10", "TD15", "SgxEnclave" */
 const char *quote_body_name(dstack_quote_body type);

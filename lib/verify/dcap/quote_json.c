@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "crypto/hash.h"
+#include "verify/dcap/chain.h"
+#include "verify/dcap/pck.h"
 #include "verify/dcap/quote_fields.h"
 
 static json_int_t number_le(const uint8_t *data, size_t size) {
@@ -162,6 +164,70 @@ static void set_flat(json_t *object, const dstack_quote *q) {
     json_object_set_new(object, "inner_cert_sha256", json_hex(bytes_of(digest, sizeof digest)));
 }
 
+/* ---- PCK certificate ---- */
+
+static const char *const sgx_type_names[] = {"Standard", "Scalable", "Scalable with integrity"};
+
+static const char *role_name(size_t index, const x509_cert *cert) {
+    if (index == 0 && !cert->is_ca) {
+        return "Leaf PCK";
+    }
+    if (!cert->is_ca) {
+        return "Unknown";
+    }
+    return bytes_equal(cert->subject, cert->issuer) ? "Root CA" : "PCK CA";
+}
+
+static json_t *chain_json(const dcap_chain *chain) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < chain->count; i++) {
+        const x509_cert *cert = &chain->certs[i].x509;
+        char name[256];
+        json_t *entry = json_object();
+        json_object_set_new(entry, "index", json_integer((json_int_t)i));
+        json_object_set_new(entry, "role", json_string(role_name(i, cert)));
+        json_object_set_new(entry, "subject",
+                            json_string(x509_name_text(cert->subject, name, sizeof name)));
+        json_object_set_new(entry, "issuer",
+                            json_string(x509_name_text(cert->issuer, name, sizeof name)));
+        json_array_append_new(array, entry);
+    }
+    return array;
+}
+
+json_t *quote_pck_json(const dstack_pck_info *pck) {
+    json_t *object = json_object();
+    json_object_set_new(object, "ppid", json_hex(bytes_of(pck->ppid, sizeof pck->ppid)));
+    json_object_set_new(object, "cpu_svn", json_hex(bytes_of(pck->cpu_svn, sizeof pck->cpu_svn)));
+    json_object_set_new(object, "pce_svn", json_integer(pck->pce_svn));
+    json_object_set_new(object, "pce_id", json_hex(bytes_of(pck->pce_id, sizeof pck->pce_id)));
+    json_object_set_new(object, "fmspc", json_hex(bytes_of(pck->fmspc, sizeof pck->fmspc)));
+    json_object_set_new(object, "sgx_type", json_integer(pck->sgx_type));
+    json_object_set_new(object, "sgx_type_name",
+                        json_string(pck->sgx_type < 3 ? sgx_type_names[pck->sgx_type] : "Unknown"));
+    json_object_set_new(object, "platform_instance_id",
+                        pck->has_platform_instance_id
+                            ? json_hex(bytes_of(pck->platform_instance_id, 16))
+                            : json_null());
+    return object;
+}
+
+static json_t *pck_of_quote(const dstack_quote *q) {
+    DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
+    dstack_pck_info pck;
+    if (q->cert_type != DSTACK_QUOTE_CERT_PCK_CHAIN ||
+        dcap_chain_load(&chain, q->cert_data, DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", NULL) !=
+            0 ||
+        dcap_pck_parse(&pck, &chain.certs[0].x509, NULL) != 0) {
+        return json_null();
+    }
+    json_t *object = quote_pck_json(&pck);
+    json_object_set_new(object, "ca", json_string(dcap_pck_ca_kind(&chain.certs[0].x509)));
+    json_object_set_new(object, "chain_length", json_integer((json_int_t)chain.count));
+    json_object_set_new(object, "certificate_chain", chain_json(&chain));
+    return object;
+}
+
 int dstack_quote_to_json(const dstack_quote *quote, bool pretty, dstack_buf *out,
                          dstack_error *err) {
     DSTACK_AUTO(json) json_t *object = json_object();
@@ -173,5 +239,6 @@ int dstack_quote_to_json(const dstack_quote *quote, bool pretty, dstack_buf *out
                                     : quote->tee_type == DSTACK_QUOTE_TEE_TDX ? "tdx"
                                                                               : "unknown"));
     set_flat(object, quote);
+    json_object_set_new(object, "pck", pck_of_quote(quote));
     return json_write(object, pretty, out, err);
 }

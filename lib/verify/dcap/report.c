@@ -66,17 +66,7 @@ static json_t *flag_json(dstack_pck_flag flag) {
 }
 
 static json_t *pck_json(const dstack_pck_info *pck) {
-    json_t *object = json_object();
-    json_object_set_new(object, "ppid", json_hex(bytes_of(pck->ppid, sizeof pck->ppid)));
-    json_object_set_new(object, "cpu_svn", json_hex(bytes_of(pck->cpu_svn, sizeof pck->cpu_svn)));
-    json_object_set_new(object, "pce_svn", json_integer(pck->pce_svn));
-    json_object_set_new(object, "pce_id", json_hex(bytes_of(pck->pce_id, sizeof pck->pce_id)));
-    json_object_set_new(object, "fmspc", json_hex(bytes_of(pck->fmspc, sizeof pck->fmspc)));
-    json_object_set_new(object, "sgx_type", json_integer(pck->sgx_type));
-    json_object_set_new(object, "platform_instance_id",
-                        pck->has_platform_instance_id
-                            ? json_hex(bytes_of(pck->platform_instance_id, 16))
-                            : json_null());
+    json_t *object = quote_pck_json(pck);
     json_object_set_new(object, "dynamic_platform", flag_json(pck->dynamic_platform));
     json_object_set_new(object, "cached_keys", flag_json(pck->cached_keys));
     json_object_set_new(object, "smt_enabled", flag_json(pck->smt_enabled));

@@ -63,7 +63,7 @@ static dcap_advisory_range read_advisories(json_in *in, dcap_text *text) {
     json_in_array(in);
     while (json_in_item(in)) {
         dstack_bytes id = json_in_string(in);
-        if (id.len >= DSTACK_ADVISORY_SIZE || memchr(id.data, 0, id.len) != NULL) {
+        if (id.len >= DSTACK_ADVISORY_SIZE || (id.len > 0 && memchr(id.data, 0, id.len) != NULL)) {
             json_in_fail(in, "an advisory id is longer than 31 bytes or has a NUL");
         }
         void *pool = text->advisories;

@@ -1,0 +1,333 @@
+/* dstack quote parse|verify|collateral */
+#include <string.h>
+
+#include <dstack/collateral.h>
+#include <dstack/policy.h>
+#include <dstack/quote.h>
+#include <dstack/verifier.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/cursor.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "cli.h"
+#include "service/config.h"
+#include "verify/dcap/collateral.h"
+#include "verify/dcap/policy.h"
+#include "x509/pem.h"
+
+#define MAX_ROOT_FILE ((size_t)1 << 20)
+#define MAX_ROOTS 16
+
+DSTACK_AUTO_DEFINE(verifier, dstack_verifier, dstack_verifier_free)
+
+static int read_quote(const char *path, dstack_buf *out, dstack_error *err) {
+    return cli_read_any(path, 3 * (size_t)DSTACK_QUOTE_MAX_SIZE, dstack_quote_looks_binary, out,
+                        err);
+}
+
+/* ---- parse ---- */
+
+/* The fields of the body stand under the name of its kind and, for readers of flat records, beside
+ * it.
+ */
+static void flatten_report(json_t *object) {
+    json_t *report = json_object_get(object, "report");
+    const char *kind = json_string_value(json_object_get(object, "report_type"));
+    json_t *fields = json_object_get(report, kind);
+    json_t *base = json_object_get(fields, "base");
+    if (base != NULL) {
+        json_object_update_missing(report, base);
+    }
+    json_object_update_missing(report, fields);
+    json_object_del(report, "base");
+}
+
+static json_t *parsed_json(const dstack_quote *quote, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    json_t *object = NULL;
+    if (dstack_quote_to_json(quote, false, &text, err) == 0) {
+        object = json_parse(bytes_of_buf(&text), SIZE_MAX, "quote", err);
+    }
+    return object;
+}
+
+static int run_parse(struct cli *cli, int argc, char **argv, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf raw = {0};
+    dstack_quote quote;
+    int rc = read_quote(argv[0], &raw, err);
+    if (rc == 0) {
+        rc = dstack_quote_parse(&quote, bytes_of_buf(&raw), err);
+    }
+    DSTACK_AUTO(json) json_t *object = rc == 0 ? parsed_json(&quote, err) : NULL;
+    if (object == NULL) {
+        return rc != 0 ? rc : err->status;
+    }
+    if (cli->json) {
+        flatten_report(object);
+        return cli_print_json(cli, object, err);
+    }
+    cli_heading(cli, "%s quote, version %u, %zu bytes", dstack_quote_tee_name(&quote),
+                quote.version, raw.len);
+    cli_print_object(cli, json_object_get(object, "header"));
+    cli_print_object(cli, json_object_get(object, "report"));
+    cli_heading(cli, "Platform certificate (not verified)");
+    if (json_is_object(json_object_get(object, "pck"))) {
+        cli_print_object(cli, json_object_get(object, "pck"));
+    } else {
+        cli_field(cli, "pck", "none in this quote (certification data type %u)", quote.cert_type);
+    }
+    return 0;
+}
+
+/* ---- verify ---- */
+
+/* Trust roots of one --root file: DER, or PEM with one or more certificates. */
+typedef struct root_file {
+    dstack_buf content;
+    dstack_buf ders[MAX_ROOTS];
+    char names[MAX_ROOTS][64];
+    dstack_trust_root roots[MAX_ROOTS];
+    size_t count;
+} root_file;
+
+static void root_file_clear(root_file *file) {
+    dstack_buf_clear(&file->content);
+    for (size_t i = 0; i < MAX_ROOTS; i++) {
+        dstack_buf_clear(&file->ders[i]);
+    }
+}
+DSTACK_AUTO_DEFINE_CLEAR(root_file, root_file, root_file_clear)
+
+static int add_root(root_file *file, const char *name, dstack_bytes der, dstack_error *err) {
+    if (file->count == MAX_ROOTS) {
+        return error_set(err, DSTACK_E_LIMIT, "more than %d trust roots", MAX_ROOTS);
+    }
+    char *own = file->names[file->count];
+    if (file->count == 0) {
+        snprintf(own, sizeof file->names[0], "%.60s", name);
+    } else {
+        snprintf(own, sizeof file->names[0], "%.55s#%zu", name, file->count + 1);
+    }
+    file->roots[file->count++] = (dstack_trust_root){own, der};
+    return 0;
+}
+
+static int read_roots(const char *path, root_file *file, dstack_error *err) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL || slash[1] == '\0' ? path : slash + 1;
+    int rc = cli_read(path, MAX_ROOT_FILE, &file->content, err);
+    if (rc != 0 || !pem_looks_like(bytes_of_buf(&file->content))) {
+        return rc != 0 ? rc : add_root(file, name, bytes_of_buf(&file->content), err);
+    }
+    pem_reader reader;
+    pem_block block = {0};
+    bool found = true;
+    pem_reader_init(&reader, bytes_of_buf(&file->content));
+    while (rc == 0 && found) {
+        rc = pem_next(&reader, &block, &found, err);
+        if (rc == 0 && found && file->count < MAX_ROOTS) {
+            file->ders[file->count] = block.der;
+            block.der = (dstack_buf){0};
+            rc = add_root(file, name, bytes_of_buf(&file->ders[file->count]), err);
+        } else if (rc == 0 && found) {
+            rc = add_root(file, name, (dstack_bytes){0}, err);
+        }
+    }
+    pem_block_clear(&block);
+    if (rc == 0 && file->count == 0) {
+        rc = error_set(err, DSTACK_E_DCAP_ROOT_CA_FORMAT, "%s holds no certificate", path);
+    }
+    return rc;
+}
+
+static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *err) {
+    DSTACK_AUTO(root_file) root_file file = {0};
+    const char *path = cli_value(cli, "root", NULL);
+    int rc = path == NULL ? 0 : read_roots(path, &file, err);
+    if (cli_has(cli, "enforce-names") && cli_has(cli, "no-enforce-names")) {
+        rc = cli_usage(err, "--enforce-names and --no-enforce-names exclude each other");
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    dstack_verifier_options options = {
+        .roots = file.roots,
+        .root_count = file.count,
+        .no_builtin_root = path != NULL,
+        .allow_debug = cli_has(cli, "allow-debug"),
+        .allow_service_td = cli_has(cli, "allow-service-td"),
+        .names = cli_has(cli, "enforce-names")      ? DSTACK_NAMES_ENFORCE
+                 : cli_has(cli, "no-enforce-names") ? DSTACK_NAMES_ANY
+                                                    : DSTACK_NAMES_DEFAULT,
+    };
+    return dstack_verifier_new(out, &options, err);
+}
+
+static int read_collateral(const char *path, dstack_collateral **out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    int rc = cli_read(path, DSTACK_COLLATERAL_MAX_SIZE, &text, err);
+    return rc != 0 ? rc : dstack_collateral_parse(out, bytes_of_buf(&text), err);
+}
+
+/* JSON is tried first: its reader keeps duplicates and number forms that YAML readers lose. */
+static int read_policy(const char *path, dstack_policy **out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    int rc = cli_read(path, (size_t)64 << 10, &text, err);
+    const char *start = rc == 0 ? buf_text(&text) : NULL;
+    if (start == NULL) {
+        return rc != 0 ? rc : error_set(err, DSTACK_E_MEMORY, "no memory for the policy");
+    }
+    start += strspn(start, " \t\r\n");
+    if (*start == '{') {
+        return dstack_policy_parse(out, bytes_of_buf(&text), err);
+    }
+    DSTACK_AUTO(buf) dstack_buf json = {0};
+    DSTACK_AUTO(json)
+    json_t *value = yaml_to_json(bytes_of_buf(&text), (size_t)64 << 10, path, err);
+    if (value == NULL) {
+        error_prefix(err, DSTACK_E_DCAP_POLICY_FORMAT, "policy");
+        return error_set(err, DSTACK_E_DCAP_POLICY_FORMAT, "%s", err->message);
+    }
+    rc = json_write(value, false, &json, err);
+    return rc != 0 ? rc : dstack_policy_parse(out, bytes_of_buf(&json), err);
+}
+
+static int expected_report_data(struct cli *cli, uint8_t out[64], bool *given, dstack_error *err) {
+    return cli_hex_fixed(cli, "report-data", out, 64, given, err);
+}
+
+static json_t *report_json(const dstack_quote_report *report, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    json_t *object = NULL;
+    if (dstack_quote_report_to_json(report, false, &text, err) == 0) {
+        object = json_parse(bytes_of_buf(&text), SIZE_MAX, "report", err);
+    }
+    return object;
+}
+
+static void print_report(struct cli *cli, const dstack_quote_report *r, const json_t *object) {
+    cli_heading(cli, "Quote verified");
+    cli_field(cli, "status", "%s", dstack_tcb_status_name(r->status));
+    for (size_t i = 0; i < r->advisories.count; i++) {
+        cli_field(cli, "advisory", "%s", r->advisories.ids[i]);
+    }
+    if (r->shortfall[0] != '\0') {
+        cli_field(cli, "shortfall", "%s", r->shortfall);
+    }
+    if (r->relaunch_advised) {
+        cli_field(cli, "advice", "relaunch: the TDX module was updated since this TD started");
+    }
+    cli_field(cli, "platform", "%s", dstack_tcb_status_name(r->platform_status));
+    cli_field(cli, "quoting enclave", "%s", dstack_tcb_status_name(r->qe_status));
+    cli_field(cli, "trust anchor", "%s%s", r->anchor.name,
+              r->anchor.builtin ? "" : " (pinned by --root, not Intel's)");
+    cli_field(cli, "collateral until", "%lld", (long long)r->earliest_expiration_date);
+    cli_heading(cli, "Report");
+    cli_print_object(cli, json_object_get(object, "report"));
+}
+
+static int verify_into(struct cli *cli, dstack_bytes quote, const dstack_policy *policy,
+                       dstack_quote_report *report, dstack_error *err) {
+    DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
+    DSTACK_AUTO(verifier) dstack_verifier *verifier = NULL;
+    uint8_t data[64];
+    bool given = false;
+    int rc = expected_report_data(cli, data, &given, err);
+    if (rc == 0) {
+        rc = read_collateral(cli_value(cli, "collateral", NULL), &collateral, err);
+    }
+    if (rc == 0) {
+        rc = open_verifier(cli, &verifier, err);
+    }
+    if (rc == 0) {
+        dstack_quote_expectations want = {.report_data = given ? data : NULL, .policy = policy};
+        rc = dstack_verifier_check_with(verifier, quote, collateral, &want, cli->now, report, err);
+    }
+    return rc;
+}
+
+/* The quote is true; a refusal, if any, is the caller's own demand. */
+static bool is_verified(int rc) {
+    return rc == 0 || rc == DSTACK_E_DCAP_REPORT_DATA ||
+           (rc <= DSTACK_E_DCAP_POLICY_STATUS && rc >= DSTACK_E_DCAP_POLICY_SGX_TYPE);
+}
+
+static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf raw = {0};
+    DSTACK_AUTO(policy) dstack_policy *policy = NULL;
+    dstack_quote_report report;
+    if (!cli_has(cli, "collateral")) {
+        return cli_usage(err, "--collateral FILE is needed");
+    }
+    int rc = read_quote(argv[0], &raw, err);
+    if (rc == 0 && cli_has(cli, "policy")) {
+        rc = read_policy(cli_value(cli, "policy", NULL), &policy, err);
+    }
+    if (rc == 0) {
+        rc = verify_into(cli, bytes_of_buf(&raw), policy, &report, err);
+    }
+    if (!is_verified(rc)) {
+        return rc;
+    }
+    DSTACK_AUTO(json) json_t *object = report_json(&report, NULL);
+    if (object == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "no memory for the report");
+    }
+    if (rc != 0) {
+        cli_detail(cli, "report", json_incref(object));
+        return rc;
+    }
+    if (cli->json) {
+        return cli_print_json(cli, object, err);
+    }
+    print_report(cli, &report, object);
+    return 0;
+}
+
+/* ---- table ---- */
+
+static const struct cli_command quote_parse = {
+    .name = "parse",
+    .summary = "Show every field of an SGX or TDX quote",
+    .usage = "QUOTE",
+    .help =
+        "QUOTE is a file (or - for standard input) with a quote of version 3, 4 or 5, binary, in\n"
+        "hex or in base64. Nothing is verified.",
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_parse,
+};
+
+static const struct cli_option verify_options[] = {
+    {"collateral", 0, "FILE", "collateral bundle, JSON (needed)"},
+    {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of Intel's"},
+    {"policy", 0, "FILE", "which TCB levels pass (YAML or JSON)"},
+    {"report-data", 0, "HEX", "refuse unless the quote carries these 64 bytes"},
+    {"allow-debug", 0, NULL, "let debug TDs and enclaves pass"},
+    {"allow-service-td", 0, NULL, "let TDs with a bound service TD pass"},
+    {"enforce-names", 0, NULL, "demand the certificate names of Intel's PKI"},
+    {"no-enforce-names", 0, NULL, "do not demand them (the default with --root)"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct cli_command quote_verify = {
+    .name = "verify",
+    .summary = "Verify an SGX or TDX quote against collateral",
+    .usage = "QUOTE --collateral FILE [--root FILE] [--policy FILE] [--now UNIX]",
+    .help =
+        "Without a policy every TCB status but Revoked passes, and the report says which it is.",
+    .options = verify_options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_verify,
+};
+
+static const struct cli_command *const quote_children[] = {&quote_parse, &quote_verify, NULL};
+
+const struct cli_command cli_command_quote = {
+    .name = "quote",
+    .summary = "Intel SGX and TDX quotes",
+    .children = quote_children,
+};
