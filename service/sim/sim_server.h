@@ -9,6 +9,7 @@
 
 #include <dstack/bytes.h>
 #include <dstack/measure.h>
+#include <dstack/tee.h>
 
 #include "base/auto.h"
 
@@ -46,6 +47,8 @@ int sim_vm_start(const sim_keys *keys, const dstack_measurements *measured,
 /* The serving program restarted while the VM runs on: registers come from the state file. */
 int sim_vm_resume(const sim_keys *keys, const char *state_path, sim_vm **out, dstack_error *err);
 void sim_vm_free(sim_vm *vm);
+/* The registers as they stand; borrowed. */
+const dstack_tee_info *sim_vm_info(const sim_vm *vm);
 DSTACK_AUTO_DEFINE(sim_vm, sim_vm, sim_vm_free)
 
 /* Answers one request (a CBOR message without its length prefix); appends the answer's CBOR. Bad

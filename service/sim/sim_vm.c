@@ -142,6 +142,10 @@ void sim_vm_free(sim_vm *vm) {
     }
 }
 
+const dstack_tee_info *sim_vm_info(const sim_vm *vm) {
+    return &vm->info;
+}
+
 static int extend(sim_vm *vm, const sim_request *request, uint8_t out[DSTACK_TEE_REGISTER_SIZE],
                   dstack_error *err) {
     if (request->index < FIRST_GUEST_RTMR || request->index > LAST_GUEST_RTMR) {
