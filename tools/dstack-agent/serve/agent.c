@@ -1,0 +1,119 @@
+#include "serve/agent.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <dstack/cert.h>
+
+#include "base/cursor.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "boot/sys_config.h"
+#include "evidence.h"
+
+static int text_load(const char *path, size_t limit, char **out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    int rc = file_read(path, limit, &text, err);
+    if (rc != 0) {
+        return rc;
+    }
+    *out = buf_detach_text(&text);
+    return *out == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory") : 0;
+}
+
+/* What the machine says about itself; "" when it does not. */
+static void dmi_read(const char *path, char *out, size_t size) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    out[0] = '\0';
+    const char *s = file_read(path, 4096, &text, NULL) == 0 ? buf_text(&text) : NULL;
+    if (s == NULL) {
+        return;
+    }
+    while (isspace((unsigned char)*s)) {
+        s++;
+    }
+    size_t len = strlen(s);
+    while (len > 0 && isspace((unsigned char)s[len - 1])) {
+        len--;
+    }
+    len = len < size - 1 ? len : size - 1;
+    memcpy(out, s, len);
+    out[len] = '\0';
+}
+
+static int files_load(agent *a, const agent_files *files, dstack_error *err) {
+    DSTACK_AUTO(str) char *sys_text = NULL;
+    DSTACK_AUTO(sys_config) sys_config config = {0};
+    int rc;
+    if ((rc = text_load(files->compose, DSTACK_MANIFEST_MAX_SIZE, &a->compose_text, err)) != 0) {
+        return error_prefix(err, rc, "Failed to read compose file");
+    }
+    if ((rc = dstack_manifest_parse(bytes_of_str(a->compose_text), &a->manifest, err)) != 0) {
+        return error_prefix(err, rc, "Failed to parse compose file");
+    }
+    if ((rc = app_keys_load(files->keys, &a->keys, err)) != 0) {
+        return error_prefix(err, rc, "Failed to parse app keys");
+    }
+    if ((rc = text_load(files->sys_config, SYS_CONFIG_MAX, &sys_text, err)) != 0 ||
+        (rc = sys_config_parse(bytes_of_str(sys_text), &config, err)) != 0) {
+        return error_prefix(err, rc, "Failed to parse VM config");
+    }
+    a->app = dstack_manifest_get(a->manifest);
+    a->vm_config = strdup(config.vm_config);
+    return a->vm_config == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory") : 0;
+}
+
+int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, bool insecure_dev,
+              agent **out, dstack_error *err) {
+    agent *a = calloc(1, sizeof *a);
+    if (a == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
+    pthread_mutex_init(&a->evidence_lock, NULL);
+    pthread_mutex_init(&a->info_lock, NULL);
+    pthread_mutex_init(&a->public_lock, NULL);
+    a->attest = attest;
+    a->source = source;
+    a->insecure_dev = insecure_dev;
+    int rc = files_load(a, files, err);
+    if (rc != 0) {
+        agent_free(a);
+        return rc;
+    }
+    a->certs = (cert_client){
+        .keys = &a->keys, .vm_config = a->vm_config, .insecure_dev = insecure_dev};
+    dmi_read("/sys/class/dmi/id/sys_vendor", a->cloud_vendor, sizeof a->cloud_vendor);
+    dmi_read("/sys/class/dmi/id/product_name", a->cloud_product, sizeof a->cloud_product);
+    *out = a;
+    return 0;
+}
+
+void agent_free(agent *a) {
+    if (a == NULL) {
+        return;
+    }
+    if (a->info != NULL) {
+        free(a->info->tcb_info);
+        free(a->info);
+    }
+    cert_chain_clear(&a->app_cert);
+    dstack_buf_clear(&a->app_cert_spki);
+    dstack_buf_clear(&a->public_evidence.body);
+    app_keys_clear(&a->keys);
+    dstack_manifest_free(a->manifest);
+    free(a->compose_text);
+    free(a->vm_config);
+    pthread_mutex_destroy(&a->evidence_lock);
+    pthread_mutex_destroy(&a->info_lock);
+    pthread_mutex_destroy(&a->public_lock);
+    free(a);
+}
+
+int agent_attest(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
+                 dstack_attestation **out, dstack_error *err) {
+    pthread_mutex_lock(&a->evidence_lock);
+    int rc = a->attest(a->source, report_data, out, err);
+    pthread_mutex_unlock(&a->evidence_lock);
+    return rc;
+}

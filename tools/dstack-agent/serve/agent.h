@@ -1,0 +1,100 @@
+/* The agent that serves the guest's containers and, in a small part, the world. */
+#ifndef AGENT_SERVE_AGENT_H
+#define AGENT_SERVE_AGENT_H
+
+#include <pthread.h>
+
+#include <dstack/attestation.h>
+#include <dstack/manifest.h>
+
+#include "keys/app_keys.h"
+#include "keys/cert_client.h"
+#include "service/http.h"
+#include "service/rpc.h"
+
+#define AGENT_VERSION "0.6.0" /* API level that clients ask for */
+
+/* Makes one attestation; called by one thread at a time. */
+typedef int agent_attest_fn(void *source, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
+                            dstack_attestation **out, dstack_error *err);
+
+/* Identity and registers, taken once: they are fixed when the boot is done. */
+typedef struct agent_info {
+    dstack_identity identity;
+    char *tcb_info; /* pretty JSON text */
+} agent_info;
+
+/* Shared among the server's threads; what changes is behind a lock. */
+typedef struct agent {
+    app_keys keys;
+    dstack_manifest *manifest;
+    const dstack_manifest_fields *app;
+    char *compose_text;
+    char *vm_config;
+    char cloud_vendor[128], cloud_product[128];
+    bool insecure_dev;
+    bool full_log; /* GetQuote gives the log as it is (simulator) */
+    cert_client certs;
+
+    agent_attest_fn *attest;
+    void *source;
+    pthread_mutex_t evidence_lock; /* one quote at a time at the device */
+
+    pthread_mutex_t info_lock;
+    agent_info *info;    /* NULL until the first success */
+    cert_chain app_cert; /* demo certificate; also the leaf that public evidence names */
+    dstack_buf app_cert_spki;
+
+    pthread_mutex_t public_lock; /* rate limit and last answer of the public evidence */
+    struct {
+        int64_t tokens_at_ms;
+        double tokens;
+        int64_t answered_at_ms;
+        uint8_t nonce[64];
+        size_t nonce_len;
+        dstack_buf body;
+    } public_evidence;
+} agent;
+
+/* Reads keys, manifest and configuration. `*out` is heap memory. */
+typedef struct agent_files {
+    const char *keys, *compose, *sys_config;
+} agent_files;
+int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, bool insecure_dev,
+              agent **out, dstack_error *err);
+void agent_free(agent *a);
+
+/* An attestation under the lock. */
+int agent_attest(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
+                 dstack_attestation **out, dstack_error *err);
+/* The cached identity; taken at the first call. */
+int agent_info_get(agent *a, const agent_info **out, dstack_error *err);
+/* Asks for the demo certificate where it is missing. */
+int agent_app_cert_make(agent *a, dstack_error *err);
+
+/* The mounts. Each takes the listener's user, an agent. */
+extern const http_route agent_internal_routes[];
+extern const size_t agent_internal_route_count;
+extern const http_route agent_tappd_routes[];
+extern const size_t agent_tappd_route_count;
+extern const http_route agent_external_routes[];
+extern const size_t agent_external_route_count;
+
+/* GET /.well-known/dstack/evidence */
+void evidence_endpoint(http_request *request, http_response *response, void *user);
+/* Takes one from the public budget; false: too many. Pure but for `a`'s bucket. */
+bool evidence_budget_take(agent *a, int64_t now_ms);
+
+/* Handlers, by file. */
+rpc_handler v0_get_key, v0_sign, v0_verify, v1_get_key, tappd_derive_k256_key;
+rpc_handler v0_get_tls_key, v1_issue_cert, tappd_derive_key;
+rpc_handler v0_get_quote, v0_attest, v1_attest, v1_attest_gpu, tappd_tdx_quote, tappd_raw_quote;
+rpc_handler worker_attest_app_key;
+rpc_handler v0_info, v1_info, worker_info, worker_info_v1, agent_version, agent_version_v1;
+rpc_handler v0_emit_event, worker_health;
+
+/* The event log text that GetQuote gives. Pure. */
+int quote_event_log(const dstack_event_log *full, bool keep_all, dstack_buf *out,
+                    dstack_error *err);
+
+#endif

@@ -1,0 +1,184 @@
+#include "serve/serve.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include <dstack/tee.h>
+
+#include "base/buf.h"
+#include "base/cursor.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "boot/share.h"
+#include "evidence.h"
+#include "paths.h"
+#include "serve/agent.h"
+#include "service/log.h"
+
+#define WORKERS 4
+#define DRAIN_MS 3000
+#define CERT_RETRY_S 10
+
+/* The device behind the agent. */
+typedef struct device {
+    dstack_tee *tee;
+    char *vm_config;
+} device;
+
+static int device_attest(void *source, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
+                         dstack_attestation **out, dstack_error *err) {
+    device *d = source;
+    return evidence_take(d->tee, AGENT_EVENT_DIR, d->vm_config, report_data, out, err);
+}
+
+static int device_open(device *d, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf cmdline = {0};
+    DSTACK_AUTO(buf) dstack_buf certificate = {0};
+    DSTACK_AUTO(buf) dstack_buf root = {0};
+    char path[256];
+    snprintf(path, sizeof path, AGENT_SHARE_DIR "/%s", share_file_name(SHARE_SIM_ROOT));
+    int rc = file_read("/proc/cmdline", 65536, &cmdline, err);
+    if (rc != 0 ||
+        ((rc = file_read(path, 65536, &certificate, err)) != 0 && rc != DSTACK_E_NOT_FOUND)) {
+        return rc;
+    }
+    rc = dstack_tee_sim_accept_root(buf_text(&cmdline), bytes_of_buf(&certificate), &root, err);
+    if (rc != 0 && rc != DSTACK_E_NOT_FOUND) {
+        return rc;
+    }
+    const dstack_tee_options options = {.sim_root = bytes_of_buf(&root)};
+    return dstack_tee_open(root.len > 0 ? "sim:port:" DSTACK_TEE_SIM_PORT : "tdx", &options,
+                           &d->tee, err);
+}
+
+/* Sockets that the service manager holds outlive a restart of this program, so that containers keep
+ * the one they mounted; without them the agent makes its own. */
+static int listen_all(http_server *server, agent *a, dstack_error *err) {
+    char first[24], second[24];
+    int given = sd_listen_fds(1);
+    snprintf(first, sizeof first, "fd:%d", SD_LISTEN_FDS_START);
+    snprintf(second, sizeof second, "fd:%d", SD_LISTEN_FDS_START + 1);
+    const http_listener_config listeners[] = {
+        {.name = "internal",
+         .address = given >= 1 ? first : "unix:" AGENT_SOCKET,
+         .unix_mode = 0777,
+         .routes = agent_internal_routes,
+         .route_count = agent_internal_route_count,
+         .user = a},
+        {.name = "internal-v0",
+         .address = given >= 2 ? second : "unix:" AGENT_TAPPD_SOCKET,
+         .unix_mode = 0777,
+         .routes = agent_tappd_routes,
+         .route_count = agent_tappd_route_count,
+         .user = a},
+        {.name = "external",
+         .address = "*:8090",
+         .routes = agent_external_routes,
+         .route_count = agent_external_route_count,
+         .user = a,
+         .limits = {.body = 65536, .connections = 256, .per_address = 64},
+         .version_header = "v" AGENT_VERSION},
+    };
+    for (size_t i = 0; i < sizeof listeners / sizeof *listeners; i++) {
+        int rc = http_server_listen(server, &listeners[i], err);
+        if (rc != 0) {
+            return error_prefix(err, rc, "%s", listeners[i].name);
+        }
+    }
+    return 0;
+}
+
+/* The demo certificate may need a KMS that is not there yet. */
+static void *certificate_thread(void *user) {
+    agent *a = user;
+    for (;;) {
+        dstack_error err = {0};
+        const agent_info *info;
+        if (agent_info_get(a, &info, &err) == 0 && agent_app_cert_make(a, &err) == 0) {
+            return NULL;
+        }
+        LOG_WARN("the agent's certificate is missing still", "error", err.message);
+        sleep(CERT_RETRY_S);
+    }
+}
+
+static void watch(const sigset_t *signals) {
+    uint64_t watchdog_us = 0;
+    bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
+    int64_t wait_s = watched ? (int64_t)(watchdog_us / 2000000) : 3600;
+    wait_s = wait_s < 1 ? 1 : wait_s;
+    for (;;) {
+        const struct timespec wait = {.tv_sec = wait_s};
+        if (sigtimedwait(signals, NULL, &wait) > 0) {
+            return;
+        }
+        if (watched) {
+            sd_notify(0, "WATCHDOG=1");
+        }
+    }
+}
+
+static int serve(agent *a, const sigset_t *signals, dstack_error *err) {
+    http_server *server = http_server_new(
+        &(http_server_config){.name = "dstack guest agent", .workers = WORKERS});
+    if (server == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
+    int rc = listen_all(server, a, err);
+    if (rc == 0) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, certificate_thread, a) == 0) {
+            pthread_detach(thread);
+        }
+        sd_notify(0, "READY=1");
+        LOG_INFO("ready");
+        watch(signals);
+        sd_notify(0, "STOPPING=1");
+        http_server_drain(server, DRAIN_MS);
+    }
+    http_server_free(server);
+    return rc;
+}
+
+int serve_main(int argc, char **argv) {
+    if (argc != 1) {
+        fprintf(stderr, "usage: dstack-agent serve\n");
+        return 2;
+    }
+    log_init("dstack-agent", "info", NULL);
+    umask(077);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    /* The process ends with the agent: its device and files live as long as it. */
+    static device d;
+    agent *a = NULL;
+    dstack_error err = {0};
+    const agent_files files = {AGENT_APP_KEYS, AGENT_COMPOSE, AGENT_SYS_CONFIG};
+    int rc = device_open(&d, &err);
+    if (rc == 0) {
+        rc = agent_new(&files, device_attest, &d, dstack_tee_is_simulated(d.tee), &a, &err);
+    }
+    if (rc == 0) {
+        d.vm_config = a->vm_config;
+        rc = serve(a, &signals, &err);
+    }
+    if (rc != 0) {
+        LOG_ERROR("the agent ends", "error", err.message);
+        return 1;
+    }
+    /* A certificate that is being asked for may still use the agent: the process just ends. */
+    fflush(NULL);
+    _exit(0);
+}
