@@ -2,14 +2,14 @@
 # image-seal, which measures the finished image.
 # shellcheck shell=bash
 
-readonly programs=(tools/dstack-agent/dstack-agent os/image-seal)
-
 # programs_provide DIR: puts them there; with --agent that file takes the place of our own.
 programs_provide() {
     local kept program
-    kept=$(programs_compile)
+    programs=(os/image-seal)
+    [ -n "$agent" ] || programs+=(tools/dstack-agent/dstack-agent)
+    kept=$(programs_compile) || exit
     for program in "${programs[@]}"; do cp "$kept/${program##*/}" "$1/"; done
-    if [ -n "$agent" ]; then
+    if [ -n "$agent" ] && [ "$agent" != none ]; then
         [ -f "$agent" ] || die "--agent $agent: no such file"
         cp "$agent" "$1/dstack-agent"
     fi
@@ -31,7 +31,7 @@ program_sources() {
 programs_compile() {
     local key kept dir=$cache/programs
     key=$({
-        basename "$build_root"
+        basename "$build_root" && echo "${programs[@]}"
         cat "$here/lib/programs.sh"
         (program_sources | while read -r file; do
             printf '%s ' "$file" && sha256sum <"$project/$file"
@@ -39,7 +39,7 @@ programs_compile() {
     } | sha256sum | cut -c1-16)
     kept=$dir/kept-$key
     if [ ! -d "$kept" ]; then
-        say "compiling dstack-agent"
+        say "compiling ${programs[*]##*/}"
         rm -rf "$dir/src" "$dir/out"
         mkdir -p "$dir/src" "$dir/out" "$dir/ccache"
         (program_sources | tar -C "$project" -T - -c) | tar -C "$dir/src" -x
