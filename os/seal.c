@@ -6,8 +6,7 @@
 
 #include <stdio.h>
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char digest[65];
     dstack_error err = {0};
     if (argc != 2) {

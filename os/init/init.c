@@ -1,4 +1,5 @@
-/* PID 1 of the initramfs. Everything it depends on is measured: itself, the modules, the command line. */
+/* PID 1 of the initramfs. Everything it depends on is measured: itself, the modules, the command
+ * line. */
 #include "init.h"
 
 #include <errno.h>
@@ -21,8 +22,7 @@
  */
 static const char *const WRITABLE[] = {"etc", "var", "usr", "home", "root", "opt", "mnt", "srv"};
 
-static void console_write(const char *prefix, const char *format, va_list args)
-{
+static void console_write(const char *prefix, const char *format, va_list args) {
     char text[512];
     char line[600];
     vsnprintf(text, sizeof text, format, args);
@@ -36,16 +36,14 @@ static void console_write(const char *prefix, const char *format, va_list args)
     }
 }
 
-void init_log(const char *format, ...)
-{
+void init_log(const char *format, ...) {
     va_list args;
     va_start(args, format);
     console_write("init: ", format, args);
     va_end(args);
 }
 
-noreturn void init_fail(const char *format, ...)
-{
+noreturn void init_fail(const char *format, ...) {
     va_list args;
     va_start(args, format);
     console_write("init: boot stopped: ", format, args);
@@ -54,22 +52,19 @@ noreturn void init_fail(const char *format, ...)
 }
 
 static void mount_or_fail(const char *source, const char *target, const char *type,
-                          unsigned long flags, const char *options)
-{
+                          unsigned long flags, const char *options) {
     if (mount(source, target, type, flags, options) < 0) {
         init_fail("cannot mount %s on %s: %s", type ? type : source, target, strerror(errno));
     }
 }
 
-static void directory_make(const char *path, mode_t mode)
-{
+static void directory_make(const char *path, mode_t mode) {
     if (mkdir(path, mode) < 0 && errno != EEXIST) {
         init_fail("cannot make directory %s: %s", path, strerror(errno));
     }
 }
 
-static void cmdline_read(char *text, size_t size)
-{
+static void cmdline_read(char *text, size_t size) {
     int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
     ssize_t len = fd < 0 ? -1 : read(fd, text, size - 1);
     if (len < 0) {
@@ -82,8 +77,7 @@ static void cmdline_read(char *text, size_t size)
     text[len] = '\0';
 }
 
-static void overlay_mount(const char *name)
-{
+static void overlay_mount(const char *name) {
     char lower[64];
     char upper[64];
     char work[64];
@@ -101,8 +95,7 @@ static void overlay_mount(const char *name)
     mount_or_fail("overlay", lower, "overlay", 0, options);
 }
 
-static void root_switch(void)
-{
+static void root_switch(void) {
     static const char *const MOVED[] = {"/dev", "/proc", "/sys"};
     for (size_t i = 0; i < sizeof MOVED / sizeof *MOVED; i++) {
         char target[64];
@@ -115,8 +108,7 @@ static void root_switch(void)
     }
 }
 
-int main(void)
-{
+int main(void) {
     umask(022);
     directory_make("/dev", 0755);
     mount_or_fail("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");

@@ -9,8 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void module_load(const char *path)
-{
+static void module_load(const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         init_fail("cannot open module %s: %s", path, strerror(errno));
@@ -23,8 +22,7 @@ static void module_load(const char *path)
     close(fd);
 }
 
-void modules_load(const char *list_path)
-{
+void modules_load(const char *list_path) {
     FILE *list = fopen(list_path, "re");
     if (!list) {
         init_fail("cannot open %s: %s", list_path, strerror(errno));

@@ -6,8 +6,7 @@
 
 #define PREFIX "dstack.rootfs_"
 
-static bool value_is_hex(const char *text, size_t len)
-{
+static bool value_is_hex(const char *text, size_t len) {
     for (size_t i = 0; i < len; i++) {
         bool digit = text[i] >= '0' && text[i] <= '9';
         bool letter = text[i] >= 'a' && text[i] <= 'f';
@@ -18,8 +17,7 @@ static bool value_is_hex(const char *text, size_t len)
     return len > 0;
 }
 
-static const char *hash_parse(const char *value, size_t len, struct root_spec *spec)
-{
+static const char *hash_parse(const char *value, size_t len, struct root_spec *spec) {
     if (len != INIT_HASH_HEX_LEN || !value_is_hex(value, len)) {
         return "dstack.rootfs_hash must be 64 lower-case hex digits";
     }
@@ -28,8 +26,7 @@ static const char *hash_parse(const char *value, size_t len, struct root_spec *s
     return NULL;
 }
 
-static const char *size_parse(const char *value, size_t len, struct root_spec *spec)
-{
+static const char *size_parse(const char *value, size_t len, struct root_spec *spec) {
     uint64_t size = 0;
     if (len == 0 || len > 15 || value[0] == '0') {
         return "dstack.rootfs_size must be a decimal number without leading zeros";
@@ -47,8 +44,7 @@ static const char *size_parse(const char *value, size_t len, struct root_spec *s
     return NULL;
 }
 
-static const char *device_parse(const char *value, size_t len, struct root_spec *spec)
-{
+static const char *device_parse(const char *value, size_t len, struct root_spec *spec) {
     if (len == 0 || len >= sizeof spec->device) {
         return "dstack.rootfs_device is empty or too long";
     }
@@ -73,8 +69,7 @@ static const struct option {
 
 #define OPTION_COUNT (sizeof OPTIONS / sizeof *OPTIONS)
 
-static const char *word_parse(const char *word, size_t len, bool *seen, struct root_spec *spec)
-{
+static const char *word_parse(const char *word, size_t len, bool *seen, struct root_spec *spec) {
     if (len < strlen(PREFIX) || strncmp(word, PREFIX, strlen(PREFIX)) != 0) {
         return NULL;
     }
@@ -92,8 +87,7 @@ static const char *word_parse(const char *word, size_t len, bool *seen, struct r
     return "the command line has an unknown dstack.rootfs_ option";
 }
 
-const char *root_spec_parse(const char *cmdline, struct root_spec *spec)
-{
+const char *root_spec_parse(const char *cmdline, struct root_spec *spec) {
     bool seen[OPTION_COUNT] = {false};
     memset(spec, 0, sizeof *spec);
     strcpy(spec->device, "PARTLABEL=dstack-rootfs");

@@ -19,8 +19,7 @@
 #define POLL_MS 20
 
 /* Compares the PARTNAME that the kernel read from the partition table of a block device. */
-static bool partition_has_label(const char *name, const char *label)
-{
+static bool partition_has_label(const char *name, const char *label) {
     char path[300];
     char line[256];
     bool found = false;
@@ -42,8 +41,7 @@ static bool partition_has_label(const char *name, const char *label)
  * The first virtio disk carries the root, but the host decides which disks there are: any partition
  * with this label will do, as only the one that matches the measured hash can be read.
  */
-static bool partition_find(const char *label, char *path, size_t path_size)
-{
+static bool partition_find(const char *label, char *path, size_t path_size) {
     bool found = false;
     DIR *dir = opendir("/sys/class/block");
     struct dirent *entry;
@@ -59,8 +57,7 @@ static bool partition_find(const char *label, char *path, size_t path_size)
     return found;
 }
 
-void root_device_find(const struct root_spec *spec, int timeout_ms, char *path, size_t path_size)
-{
+void root_device_find(const struct root_spec *spec, int timeout_ms, char *path, size_t path_size) {
     bool by_label = strncmp(spec->device, "PARTLABEL=", 10) == 0;
     struct stat status;
     for (int waited = 0; waited <= timeout_ms; waited += POLL_MS) {
@@ -81,8 +78,8 @@ struct dm_request {
     alignas(8) char payload[1024];
 };
 
-static void dm_call(int control, unsigned long command, const char *what, struct dm_request *request)
-{
+static void dm_call(int control, unsigned long command, const char *what,
+                    struct dm_request *request) {
     struct dm_ioctl *head = &request->head;
     head->version[0] = DM_VERSION_MAJOR;
     head->data_size = sizeof *request;
@@ -93,8 +90,7 @@ static void dm_call(int control, unsigned long command, const char *what, struct
     }
 }
 
-static void verity_table_load(int control, const char *device, const struct root_spec *spec)
-{
+static void verity_table_load(int control, const char *device, const struct root_spec *spec) {
     struct dm_request request = {0};
     uint64_t blocks = spec->size / INIT_BLOCK_SIZE;
     struct dm_target_spec target = {
@@ -107,8 +103,8 @@ static void verity_table_load(int control, const char *device, const struct root
     /* One block of superblock lies between the data and the hash tree. */
     int len = snprintf(request.payload + sizeof target, sizeof request.payload - sizeof target,
                        "1 %s %s %u %u %llu %llu sha256 %s " ZERO_SALT " 1 panic_on_corruption",
-                       device, device, INIT_BLOCK_SIZE, INIT_BLOCK_SIZE,
-                       (unsigned long long)blocks, (unsigned long long)blocks + 1, spec->hash);
+                       device, device, INIT_BLOCK_SIZE, INIT_BLOCK_SIZE, (unsigned long long)blocks,
+                       (unsigned long long)blocks + 1, spec->hash);
     if (len < 0 || (size_t)len >= sizeof request.payload - sizeof target) {
         init_fail("the verity table is too long");
     }
@@ -117,8 +113,7 @@ static void verity_table_load(int control, const char *device, const struct root
     dm_call(control, DM_TABLE_LOAD, "load the verity table", &request);
 }
 
-void verity_open(const char *device, const struct root_spec *spec, char *path, size_t path_size)
-{
+void verity_open(const char *device, const struct root_spec *spec, char *path, size_t path_size) {
     int control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
     if (control < 0) {
         init_fail("cannot open /dev/mapper/control: %s", strerror(errno));
