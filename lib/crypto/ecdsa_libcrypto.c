@@ -5,7 +5,7 @@
 
 #include "crypto/ecdsa_backend.h"
 
-#include <threads.h>
+#include <pthread.h>
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -13,7 +13,7 @@
 #include <openssl/obj_mac.h>
 
 /* The two groups, made at first use and constant from then on. */
-static once_flag groups_once = ONCE_FLAG_INIT;
+static pthread_once_t groups_once = PTHREAD_ONCE_INIT;
 static EC_GROUP *groups[2];
 
 static void groups_make(void) {
@@ -22,7 +22,7 @@ static void groups_make(void) {
 }
 
 static EC_KEY *key_new(ecdsa_curve curve) {
-    call_once(&groups_once, groups_make);
+    pthread_once(&groups_once, groups_make);
     EC_KEY *key = EC_KEY_new();
     if (key != NULL && (groups[curve] == NULL || EC_KEY_set_group(key, groups[curve]) != 1)) {
         EC_KEY_free(key);

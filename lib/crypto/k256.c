@@ -1,7 +1,7 @@
 #include "crypto/k256.h"
 
 #include <string.h>
-#include <threads.h>
+#include <pthread.h>
 
 #include <secp256k1.h>
 #include <secp256k1_recovery.h>
@@ -12,7 +12,7 @@
 
 /* One context per process, made at first use and constant from then on: making it costs as much as
  * a signature. It is blinded against side channels by fresh randomness at creation. */
-static once_flag context_once = ONCE_FLAG_INIT;
+static pthread_once_t context_once = PTHREAD_ONCE_INIT;
 static secp256k1_context *context_shared;
 
 static void context_make(void) {
@@ -29,7 +29,7 @@ static void context_make(void) {
 }
 
 static const secp256k1_context *context_get(dstack_error *err) {
-    call_once(&context_once, context_make);
+    pthread_once(&context_once, context_make);
     if (context_shared == NULL) {
         error_set(err, DSTACK_E_MEMORY, "cannot make a secp256k1 context");
     }
