@@ -8,6 +8,7 @@
 #ifndef DSTACK_MEASURE_H
 #define DSTACK_MEASURE_H
 
+#include <dstack/attestation.h>
 #include <dstack/bytes.h>
 
 #ifdef __cplusplus
@@ -142,6 +143,18 @@ DSTACK_API int dstack_measure_compare(const dstack_measurements *expected,
                                       const uint8_t mrtd[DSTACK_MEASURE_SIZE],
                                       const uint8_t rtmr[3][DSTACK_MEASURE_SIZE],
                                       dstack_error *err);
+
+/**
+ * The check for `dstack_attestation_options.image`. The prover's measurement material must belong to
+ * the image hash and the registers must follow from it (anchor SELF_ASSERTED: the hash still wants a
+ * policy that names it). When `user` names an image folder whose identity is that hash, the
+ * registers must also follow from the folder's own files (anchor REFERENCE_IMAGE); without material
+ * that folder alone decides. The digests of the ACPI tables come from the event log.
+ * @param user  `const char *`: path of an image folder; may be NULL
+ */
+DSTACK_API int dstack_measure_image_check(void *user, const dstack_image_question *question,
+                                          dstack_anchor *anchor, uint8_t image_hash[32],
+                                          dstack_error *err);
 
 /**
  * Writes measurement.tdx.cbor, sha256sum.txt and digest.txt into an image folder whose other files

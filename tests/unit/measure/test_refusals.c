@@ -7,45 +7,11 @@
 #include "measure/checksums.h"
 #include "measure/kernel.h"
 #include "measure/tdvf.h"
-
-/* A firmware of 16 KiB with three sections: one measured page, a HOB page, temporary memory. */
-static void make_firmware(dstack_buf *out) {
-    static const uint8_t tdvf_guid[16] = {0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47,
-                                          0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2};
-    static const uint8_t footer_guid[16] = {0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45,
-                                            0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d};
-    static const uint64_t sections[3][6] = {
-        {0, 4096, 0xfffff000, 4096, TDVF_BFV, TDVF_EXTEND},
-        {0, 0, 0x809000, 0x2000, TDVF_TD_HOB, 0},
-        {0, 0, 0x800000, 0x6000, TDVF_TEMP, 0},
-    };
-    const size_t size = 16384, descriptor = 8192;
-    buf_put_zeros(out, descriptor);
-    buf_put_str(out, "TDVF");
-    buf_put_u32le(out, 16 + 32 * 3);
-    buf_put_u32le(out, 1);
-    buf_put_u32le(out, 3);
-    for (size_t i = 0; i < 3; i++) {
-        buf_put_u32le(out, (uint32_t)sections[i][0]);
-        buf_put_u32le(out, (uint32_t)sections[i][1]);
-        buf_put_u64le(out, sections[i][2]);
-        buf_put_u64le(out, sections[i][3]);
-        buf_put_u32le(out, (uint32_t)sections[i][4]);
-        buf_put_u32le(out, (uint32_t)sections[i][5]);
-    }
-    buf_put_zeros(out, size - 32 - 18 - 22 - out->len);
-    buf_put_u32le(out, (uint32_t)(size - descriptor));
-    buf_put_u16le(out, 22);
-    buf_put(out, tdvf_guid, 16);
-    buf_put_u16le(out, 18 + 22);
-    buf_put(out, footer_guid, 16);
-    buf_put_zeros(out, 32);
-    assert_int_equal(out->len, size);
-}
+#include "small_image.h"
 
 static int parse_with(size_t offset, uint32_t value, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf firmware = {0};
-    make_firmware(&firmware);
+    small_firmware(&firmware);
     for (size_t i = 0; i < 4; i++) {
         firmware.data[offset + i] = (uint8_t)(value >> (8 * i));
     }
@@ -83,7 +49,7 @@ static void malformed_firmware_metadata_is_refused(void **state) {
 
 static void memory_that_does_not_hold_the_firmware_is_refused(void **state) {
     DSTACK_AUTO(buf) dstack_buf firmware = {0}, hob = {0};
-    make_firmware(&firmware);
+    small_firmware(&firmware);
     tdvf metadata;
     td_hob_layout layout;
     dstack_error err = {0};
