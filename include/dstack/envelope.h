@@ -65,7 +65,7 @@ DSTACK_API int dstack_env_decrypt(dstack_bytes blob, const dstack_secret *key,
                                   dstack_env **out, size_t *skipped, dstack_error *err);
 
 /** The file `.decrypted-env` for scripts: KEY=value lines, values quoted where a shell needs it.
- * NULL content is never returned on success; an empty environment gives a NULL secret. */
+ * A NULL secret stands for the empty text of an empty environment. */
 DSTACK_API int dstack_env_to_script(const dstack_env *env, dstack_secret **out,
                                     dstack_error *err);
 /** The file `.decrypted-env.json`, byte-exact values: what programs read. */
