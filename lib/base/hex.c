@@ -70,7 +70,19 @@ void base64_encode(dstack_bytes bytes, base64_form form, dstack_buf *out) {
     }
 }
 
+/* libsodium 1.0.18 takes every byte from 0x80 on for the last letter of the alphabet. */
+static bool is_ascii(dstack_bytes text) {
+    uint8_t all = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        all |= text.data[i];
+    }
+    return all < 0x80;
+}
+
 int base64_decode(dstack_bytes text, base64_form form, dstack_buf *out, dstack_error *err) {
+    if (!is_ascii(text)) {
+        return error_set(err, DSTACK_E_FORMAT, "not base64 text");
+    }
     size_t room = text.len / 4 * 3 + 3;
     buf_reserve(out, room);
     if (out->failed) {

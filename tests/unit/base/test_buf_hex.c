@@ -52,6 +52,18 @@ static bool starts_with_magic(dstack_bytes content) {
     return content.len >= 2 && content.data[0] == 4 && content.data[1] == 0;
 }
 
+static void base64_takes_no_byte_outside_its_alphabet(void **state) {
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (int byte = 0; byte < 256; byte++) {
+        DSTACK_AUTO(buf) dstack_buf out = {0};
+        uint8_t text[] = {'Q', (uint8_t)byte, 'Q', 'Q'};
+        bool letter = byte != 0 && strchr(alphabet, byte) != NULL;
+        int rc = base64_decode(bytes_of(text, sizeof text), BASE64_STANDARD, &out, NULL);
+        assert_int_equal(rc == 0, letter);
+    }
+}
+
 static void a_file_may_be_binary_hex_or_base64(void **state) {
     (void)state;
     dstack_error err = {0};
@@ -73,6 +85,7 @@ int main(void) {
         cmocka_unit_test(an_impossible_size_sticks_as_failure),
         cmocka_unit_test(hex_decodes_either_case_and_refuses_the_rest),
         cmocka_unit_test(base64_round_trips_in_both_forms),
+        cmocka_unit_test(base64_takes_no_byte_outside_its_alphabet),
         cmocka_unit_test(a_file_may_be_binary_hex_or_base64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

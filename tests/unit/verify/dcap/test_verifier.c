@@ -243,7 +243,10 @@ static void flip_all(dstack_verifier *v, const made *m, int64_t now) {
     const char *ca = strstr(text + 1, "-----BEGIN");
     const char *root = strstr(ca + 1, "-----BEGIN");
     flip(v, m, now, 0, chain, stride_or_all(7));
-    flip(v, m, now, chain, chain + (size_t)(root - text) - 1, stride_or_all(61));
+    /* what stands between the blocks is nobody's */
+    flip(v, m, now, chain, chain + (size_t)(ca - text) - 1, stride_or_all(61));
+    flip(v, m, now, chain + (size_t)(ca - text), chain + (size_t)(root - text) - 1,
+         stride_or_all(61));
 }
 
 static void sec_32_no_bit_of_a_made_quote_can_be_changed(void **state) {
