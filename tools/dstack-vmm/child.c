@@ -84,11 +84,11 @@ static const char *last_line(dstack_buf *text) {
     return line != NULL ? line + 1 : (all != NULL ? all : "");
 }
 
-int child_run(const char *const argv[], int timeout_ms, dstack_buf *out, dstack_error *err) {
+static int run(const char *const argv[], int timeout_ms, dstack_buf *output, int *status,
+               dstack_error *err) {
     char path[256];
     int pipe_fds[2];
     pid_t pid = 0;
-    DSTACK_AUTO(buf) dstack_buf output = {0};
     if (child_find(argv[0], path, sizeof path) != 0) {
         return error_set(err, DSTACK_E_NOT_FOUND, "the program %s is not installed", argv[0]);
     }
@@ -101,22 +101,34 @@ int child_run(const char *const argv[], int timeout_ms, dstack_buf *out, dstack_
     if (rc != 0) {
         return rc;
     }
-    bool ended = collect(read_fd, clock_monotonic_ms() + timeout_ms, &output);
+    bool ended = collect(read_fd, clock_monotonic_ms() + timeout_ms, output);
     if (!ended) {
         kill(pid, SIGKILL);
     }
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    while (waitpid(pid, status, 0) < 0 && errno == EINTR) {
     }
+    return ended ? 0
+                 : error_set(err, DSTACK_E_TIMEOUT, "%s took longer than %d s", argv[0],
+                             timeout_ms / 1000);
+}
+
+int child_run(const char *const argv[], int timeout_ms, dstack_buf *out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf output = {0};
+    int status = 0;
+    int rc = run(argv, timeout_ms, &output, &status, err);
     if (out != NULL) {
         buf_put(out, output.data, output.len);
     }
-    if (!ended) {
-        return error_set(err, DSTACK_E_TIMEOUT, "%s took longer than %d s", argv[0],
-                         timeout_ms / 1000);
+    if (rc == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) {
+        rc = error_set(err, DSTACK_E_IO, "%s failed: %s", argv[0], last_line(&output));
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        return error_set(err, DSTACK_E_IO, "%s failed: %s", argv[0], last_line(&output));
-    }
-    return 0;
+    return rc;
+}
+
+int child_status(const char *const argv[], int timeout_ms, int *status, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf output = {0};
+    int raw = 0;
+    int rc = run(argv, timeout_ms, &output, &raw, err);
+    *status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
+    return rc;
 }

@@ -9,7 +9,12 @@
  * last line of the output; a missing program DSTACK_E_NOT_FOUND. Killed after timeout_ms. */
 int child_run(const char *const argv[], int timeout_ms, dstack_buf *out, dstack_error *err);
 
-/* Appends the search path of child_run, which also knows /usr/sbin and /sbin. */
+/* As child_run, but a program that ended by itself is success: its exit status goes to *status, or
+ * 128 and the signal's number. */
+int child_status(const char *const argv[], int timeout_ms, int *status, dstack_error *err);
+
+/* Full path of a program: as given when it has a slash, else from the folders that child_run looks
+ * into. */
 int child_find(const char *program, char *out, size_t size);
 
 #endif

@@ -251,7 +251,9 @@ static void add_ports_device(const struct qemu_launch *l, struct qemu_argv *argv
     const struct {
         int fd;
         const char *id, *name;
-    } ports[] = {{l->host_fd, "hostport", HOST_PORT_API}, {l->tee_fd, "teeport", HOST_PORT_TEE}};
+    } ports[] = {{l->host_fd, "hostport", HOST_PORT_API},
+                 {l->guest_fd, "guestport", HOST_PORT_GUEST},
+                 {l->tee_fd, "teeport", HOST_PORT_TEE}};
     for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
         if (ports[i].fd >= 0) {
             add(argv, "-chardev");

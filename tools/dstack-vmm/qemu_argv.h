@@ -52,7 +52,7 @@ struct qemu_launch {
     bool no_reboot; /* a reset of the guest ends QEMU: a TD cannot be reset */
     /* Connected sockets handed to QEMU; -1: the forms that name files are used instead (serial:
      * pty in the work folder) or the device is left out (the others). */
-    int serial_fd, qmp_fd, tee_fd, host_fd;
+    int serial_fd, qmp_fd, host_fd, guest_fd, tee_fd;
     /* Describes the measured machine itself instead: same devices in the same slots, no files, no
      * ports, nothing that only a simulated platform has. For acpi_probe.h. */
     bool probe;

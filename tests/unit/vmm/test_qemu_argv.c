@@ -18,7 +18,7 @@ static struct qemu_launch base(void) {
         .nics = {{NULL, "10.0.2.0/24", "10.0.2.10", false}}, .nic_count = 1, .ports = ports,
         .sys_vendor = "dstack", .product_name = "dstack", .vsock_cid = 1000,
         .share = QEMU_SHARE_9P, .share_ro = true, .vcpu = 2, .memory_mib = 2048,
-        .serial_fd = -1, .qmp_fd = -1, .tee_fd = -1, .host_fd = -1};
+        .serial_fd = -1, .qmp_fd = -1, .host_fd = -1, .guest_fd = -1, .tee_fd = -1};
 }
 
 #define MR_V1 "ASIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiAAAAAAAAAAAAAAAAAAAA"
@@ -79,6 +79,7 @@ static void a_simulated_platform_adds_its_ports_after_everything_measured(void *
     launch.qmp_fd = 6;
     launch.tee_fd = 7;
     launch.host_fd = 8;
+    launch.guest_fd = 9;
     struct qemu_argv argv;
     dstack_error err = {0};
     assert_ok(qemu_argv_build(&launch, &argv, &err), err);
@@ -87,6 +88,7 @@ static void a_simulated_platform_adds_its_ports_after_everything_measured(void *
     assert_true(serial > find(&argv, "drive=hd2"));
     assert_true(find(&argv, "name=org.dstack.tee.0") > serial);
     assert_true(find(&argv, "name=org.dstack.host.0") > serial);
+    assert_true(find(&argv, "name=org.dstack.guest.0") > serial);
     assert_true(find(&argv, "file=/vm/W/hda.img,if=none,id=hd1,format=raw") > 0);
     assert_true(find(&argv, "-no-reboot") > 0);
     assert_int_equal(find(&argv, "vsock"), -1);
