@@ -20,7 +20,7 @@ static int take_acpi(const dstack_event_log *log, dstack_vm_shape *shape, dstack
                                            shape->acpi_tables};
     size_t found = 0;
     dstack_event event;
-    for (size_t i = 0; dstack_event_log_get(log, i, &event); i++) {
+    for (size_t i = 0; log != NULL && dstack_event_log_get(log, i, &event); i++) {
         if (event.imr != 0 || event.type != EV_PLATFORM_CONFIG_FLAGS ||
             !bytes_equal_str(event.payload, "ACPI DATA")) {
             continue;
@@ -89,6 +89,9 @@ int dstack_measure_image_check(void *user, const dstack_image_question *question
     bool known = false;
     int rc;
     *anchor = DSTACK_ANCHOR_NONE;
+    if (question->vm_config == NULL) {
+        return error_set(err, DSTACK_E_REFUSED, "the attestation carries no vm_config");
+    }
     if ((rc = dstack_vm_config_parse(bytes_of_str(question->vm_config), &config, err)) != 0 ||
         (rc = take_acpi(question->event_log, &config.shape, err)) != 0) {
         return rc;
