@@ -6,7 +6,6 @@
 
 const config_key gateway_keys[] = {
     {"state_dir", CONFIG_PATH, NULL, "folder for instances, certificates and keys (0700)"},
-    {"log_level", CONFIG_STR, "info", "error, warn, info or debug"},
     {"rpc.address", CONFIG_STR, "127.0.0.1:8010", "listener for registrations (TLS)"},
     {"rpc.domain", CONFIG_STR, NULL, "name in the RPC certificate"},
     CONFIG_HTTP_LIMITS("rpc.limits"),
@@ -15,7 +14,7 @@ const config_key gateway_keys[] = {
     {"kms.connect", CONFIG_STR, "", "ip:port to connect to instead of the URL's host"},
     {"tee.url", CONFIG_STR, "auto", "own TEE: auto, tdx, sim:unix:PATH"},
     {"tee.manifest", CONFIG_PATH, NULL, "app-compose.json that is measured"},
-    {"tee.vm_config", CONFIG_STR, "", "vm_config text for own attestations"},
+    {"tee.vm_config", CONFIG_PATH, "", "file with the vm_config of the own machine"},
     {"attestation.sim_root", CONFIG_PATH, "", "simulation root to trust (needs --insecure-dev)"},
     {"attestation.collateral", CONFIG_LIST, "", "collateral bundles (JSON files)"},
     {"wg.interface", CONFIG_STR, "wg-dstack", "WireGuard interface"},

@@ -50,7 +50,12 @@ static int open_trust(gateway *g, dstack_error *err) {
 
 static int open_workload(gateway *g, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf manifest = {0};
+    DSTACK_AUTO(buf) dstack_buf vm_config = {0};
+    const char *vm_config_file = config_str(g->config, "tee.vm_config");
     int rc = file_read(config_str(g->config, "tee.manifest"), MANIFEST_MAX, &manifest, err);
+    if (rc == 0 && vm_config_file[0] != '\0') {
+        rc = file_read(vm_config_file, MANIFEST_MAX, &vm_config, err);
+    }
     if (rc != 0) {
         return rc;
     }
@@ -58,7 +63,7 @@ static int open_workload(gateway *g, dstack_error *err) {
         .tee_url = config_str(g->config, "tee.url"),
         .sim_root = bytes_of_buf(&g->trust.sim_root),
         .manifest = bytes_of_buf(&manifest),
-        .vm_config = config_str(g->config, "tee.vm_config"),
+        .vm_config = buf_text(&vm_config),
         .state_dir = g->state_dir,
     };
     return workload_open(&g->workload, &options, err);
