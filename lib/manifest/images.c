@@ -22,6 +22,18 @@ bool manifest_image_is_pinned(const char *image) {
 
 #if DSTACK_HAVE_FYAML
 
+/* Diagnostics are for a terminal, which is not the library's to write to. */
+static void ignore(struct fy_diag *diag, void *user, const char *text, size_t len) {
+    (void)diag;
+    (void)user;
+    (void)text;
+    (void)len;
+}
+
+static inline void auto_diag(struct fy_diag **diag) {
+    fy_diag_unref(*diag);
+}
+
 static inline void auto_yaml(struct fy_document **document) {
     if (*document != NULL) {
         fy_document_destroy(*document);
@@ -42,7 +54,12 @@ int manifest_each_image(dstack_bytes compose,
         return error_set(err, DSTACK_E_LIMIT, "the compose text is larger than %zu bytes",
                          COMPOSE_MAX);
     }
-    const struct fy_parse_cfg config = {.flags = FYPCF_QUIET | FYPCF_RESOLVE_DOCUMENT};
+    struct fy_diag_cfg silent;
+    fy_diag_cfg_default(&silent);
+    silent.fp = NULL;
+    silent.output_fn = ignore;
+    DSTACK_AUTO(diag) struct fy_diag *diag = fy_diag_create(&silent);
+    const struct fy_parse_cfg config = {.flags = FYPCF_RESOLVE_DOCUMENT, .diag = diag};
     DSTACK_AUTO(yaml)
     struct fy_document *document =
         fy_document_build_from_string(&config, (const char *)compose.data, compose.len);

@@ -1,0 +1,342 @@
+/* Whole attestations signed under test roots, with the verdicts of the reference system's verifier.
+ * Where ours is stricter or more lenient, the table below says so and why. */
+#include <ctype.h>
+
+#include <dstack/collateral.h>
+#include <dstack/measure.h>
+#include <dstack/verifier.h>
+
+#include "attest/verified.h"
+#include "fixtures.h"
+#include "x509/pem.h"
+
+#define MOCK SHARED_DATA "attestation/mock/"
+
+static const struct {
+    const char *name;
+    bool accepted;
+    const char *why;
+} differences[] = {
+    {"tdx-log-differs", false, "differs from the list"},
+    {"tdx-log-acpi-only", false, "lacks runtime events"},
+    {"tdx-duplicate-claim", false, "claimed 2 times"},
+    {"tdx-pair-runtime-imr1", false, "register 1"},
+    {"tdx-no-events", false, "was not measured"},
+    {"tdx-app-id-3-bytes", false, "app-id of 3 bytes"},
+    {"tdx-init-script-short", false, "init-script-hash"},
+    {"tdx-init-script-six", false, "init-script-hash"},
+    {"tdx-key-provider-garbage", false, "key-provider"},
+    /* names of firmware events are not measured: their order is, and decides */
+    {"tdx-acpi-unnamed", true, NULL},
+    /* a whole sys-config around the vm_config is read through */
+    {"tdx-pair-sysconfig", true, NULL},
+    {"tdx-config-sysconfig", true, NULL},
+    /* a stripped event has no digest or preimage to compare; both are recomputed */
+    {"tdx-v2-stripped", true, NULL},
+    {"tdx-v2-no-preimage", true, NULL},
+    {"tdx-v2-stripped-no-preimage", true, NULL},
+};
+
+static dstack_verifier *verifier;
+
+static void put_unescaped(dstack_buf *out, const char *text) {
+    for (; *text != '\0'; text++) {
+        if (*text == '%' && isxdigit((unsigned char)text[1])) {
+            char digits[3] = {text[1], text[2], '\0'};
+            buf_put_u8(out, (uint8_t)strtoul(digits, NULL, 16));
+            text += 2;
+        } else {
+            buf_put_u8(out, (uint8_t)*text);
+        }
+    }
+}
+
+static const json_t *answer(const json_t *list, const char *path) {
+    size_t i;
+    json_t *item;
+    json_array_foreach((json_t *)list, i, item) {
+        if (strcmp(json_string_value(json_object_get(item, "path")), path) == 0) {
+            return item;
+        }
+    }
+    fail_msg("no collateral at %s", path);
+    return NULL;
+}
+
+static void put_header(dstack_buf *out, const json_t *item, const char *name) {
+    const json_t *headers = json_object_get(item, "headers");
+    put_unescaped(out, json_string_value(json_object_get(headers, name)));
+}
+
+/* The signed text is the value of the first member, as it stands; the signature follows as hex. */
+static void split(const json_t *item, const char *key, dstack_buf *text, dstack_buf *signature) {
+    const char *body = json_string_value(json_object_get(item, "body"));
+    char start[64];
+    snprintf(start, sizeof start, "{\"%s\":", key);
+    assert_memory_equal(body, start, strlen(start));
+    const char *from = body + strlen(start), *to = strstr(from, ",\"signature\":\"");
+    assert_non_null(to);
+    buf_put(text, from, (size_t)(to - from));
+    const char *hex = to + strlen(",\"signature\":\"");
+    dstack_error err = {0};
+    assert_ok(hex_decode(bytes_of(hex, strcspn(hex, "\"")), signature, &err), err);
+}
+
+static dstack_collateral *mock_collateral(void) {
+    DSTACK_AUTO(json) json_t *pccs = load_json(MOCK "pccs.json");
+    DSTACK_AUTO(buf) dstack_buf pck_chain = {0};
+    DSTACK_AUTO(buf) dstack_buf tcb_chain = {0};
+    DSTACK_AUTO(buf) dstack_buf qe_chain = {0};
+    DSTACK_AUTO(buf) dstack_buf pck_crl = {0};
+    DSTACK_AUTO(buf) dstack_buf root_hex = {0};
+    DSTACK_AUTO(buf) dstack_buf root_crl = {0};
+    DSTACK_AUTO(buf) dstack_buf tcb = {0};
+    DSTACK_AUTO(buf) dstack_buf tcb_signature = {0};
+    DSTACK_AUTO(buf) dstack_buf qe = {0};
+    DSTACK_AUTO(buf) dstack_buf qe_signature = {0};
+    const json_t *item = answer(pccs, "/sgx/certification/v4/pckcrl");
+    put_header(&pck_chain, item, "sgx-pck-crl-issuer-chain");
+    put_hex(&pck_crl, json_string_value(json_object_get(item, "body_hex")));
+    item = answer(pccs, "/sgx/certification/v4/rootcacrl");
+    put_hex(&root_hex, json_string_value(json_object_get(item, "body_hex")));
+    put_hex(&root_crl, buf_text(&root_hex));
+    item = answer(pccs, "/tdx/certification/v4/tcb");
+    put_header(&tcb_chain, item, "sgx-tcb-info-issuer-chain");
+    split(item, "tcbInfo", &tcb, &tcb_signature);
+    item = answer(pccs, "/tdx/certification/v4/qe/identity");
+    put_header(&qe_chain, item, "sgx-enclave-identity-issuer-chain");
+    split(item, "enclaveIdentity", &qe, &qe_signature);
+    const dstack_collateral_parts parts = {
+        .pck_crl_issuer_chain = bytes_of_buf(&pck_chain),
+        .root_ca_crl = bytes_of_buf(&root_crl),
+        .pck_crl = bytes_of_buf(&pck_crl),
+        .tcb_info_issuer_chain = bytes_of_buf(&tcb_chain),
+        .tcb_info = bytes_of_buf(&tcb),
+        .tcb_info_signature = bytes_of_buf(&tcb_signature),
+        .qe_identity_issuer_chain = bytes_of_buf(&qe_chain),
+        .qe_identity = bytes_of_buf(&qe),
+        .qe_identity_signature = bytes_of_buf(&qe_signature),
+    };
+    dstack_collateral *collateral = NULL;
+    dstack_error err = {0};
+    assert_ok(dstack_collateral_new(&collateral, &parts, &err), err);
+    return collateral;
+}
+
+static void make_verifier(bool with_root, dstack_verifier **out) {
+    DSTACK_AUTO(buf) dstack_buf pem = {0};
+    load_file(MOCK "roots/tdx.pem", &pem);
+    pem_reader reader;
+    pem_block block = {0};
+    bool found = false;
+    dstack_error err = {0};
+    pem_reader_init(&reader, bytes_of_buf(&pem));
+    assert_ok(pem_next(&reader, &block, &found, &err), err);
+    const dstack_trust_root root = {.name = "test", .cert = bytes_of_buf(&block.der)};
+    const dstack_verifier_options options = {.roots = &root, .root_count = with_root ? 1 : 0};
+    assert_ok(dstack_verifier_new(out, &options, &err), err);
+    pem_block_clear(&block);
+    dstack_collateral *collateral = mock_collateral();
+    assert_ok(dstack_verifier_add_collateral(*out, collateral, &err), err);
+    dstack_collateral_free(collateral);
+}
+
+static int set_up(void **state) {
+    if (access(SHARED_DATA, R_OK) == 0) {
+        make_verifier(true, &verifier);
+    }
+    return 0;
+}
+
+static int tear_down(void **state) {
+    dstack_verifier_free(verifier);
+    return 0;
+}
+
+static const char *text_or(const json_t *object, const char *key, const char *fallback) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text == NULL ? fallback : text;
+}
+
+static int decode(const json_t *request, dstack_attestation **out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf raw = {0};
+    const char *attestation = text_or(request, "attestation", NULL);
+    if (attestation != NULL) {
+        put_hex(&raw, attestation);
+        return dstack_attestation_decode(bytes_of_buf(&raw), out, err);
+    }
+    put_hex(&raw, text_or(request, "quote", ""));
+    return dstack_attestation_from_quote(bytes_of_buf(&raw),
+                                         bytes_of_str(text_or(request, "event_log", "")), out, err);
+}
+
+static int verify(const json_t *item, const uint8_t *report_data, dstack_verified **out,
+                  dstack_error *err) {
+    const json_t *request = json_object_get(item, "request");
+    DSTACK_AUTO(attestation) dstack_attestation *a = NULL;
+    int rc = decode(request, &a, err);
+    const dstack_attestation_options options = {
+        .now = json_integer_value(json_object_get(item, "now")),
+        .vm_config = text_or(request, "attestation", NULL) != NULL
+                         ? NULL
+                         : text_or(request, "vm_config", NULL),
+        .report_data = report_data,
+        .image = dstack_measure_image_check,
+    };
+    return rc == 0 ? dstack_attestation_verify(verifier, a, &options, out, err) : rc;
+}
+
+static void assert_same_info(const char *name, const json_t *response, const dstack_verified *v) {
+    const json_t *details = json_object_get(response, "details");
+    const json_t *info = json_object_get(details, "app_info");
+    DSTACK_AUTO(json) json_t *mine = attest_identity_json(dstack_verified_identity(v));
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)info, key, value) {
+        const json_t *found = json_object_get(mine, key);
+        if (found != NULL && !json_equal(found, value)) {
+            fail_msg("%s: %s is %s, expected %s", name, key, json_string_value(found),
+                     json_string_value(value));
+        }
+    }
+    assert_string_equal(dstack_verified_tcb_status(v), text_or(details, "tcb_status", ""));
+}
+
+static void verdicts_equal_the_references_but_for_listed_differences(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
+    size_t i, checked = 0, failures = 0;
+    json_t *item;
+    json_array_foreach(cases, i, item) {
+        const char *name = text_or(item, "name", "");
+        if (strcmp(text_or(item, "family", ""), "tdx") != 0) {
+            continue;
+        }
+        const json_t *response = json_object_get(item, "response");
+        bool accepted = json_is_true(json_object_get(response, "is_valid"));
+        const char *why = "";
+        for (size_t d = 0; d < sizeof differences / sizeof *differences; d++) {
+            if (strcmp(differences[d].name, name) == 0) {
+                accepted = differences[d].accepted;
+                why = differences[d].why == NULL ? "" : differences[d].why;
+            }
+        }
+        dstack_error err = {0};
+        DSTACK_AUTO(verified) dstack_verified *v = NULL;
+        int rc = verify(item, NULL, &v, &err);
+        if ((rc == 0) != accepted || strstr(err.message, why) == NULL) {
+            print_message("%s: %s, expected %s: %s\n", name, err.message,
+                          accepted ? "acceptance" : why, text_or(response, "reason", ""));
+            failures++;
+        } else if (rc == 0 && json_is_true(json_object_get(response, "is_valid"))) {
+            assert_same_info(name, response, v);
+        }
+        checked++;
+    }
+    assert_int_equal(checked, 64);
+    assert_int_equal(failures, 0);
+}
+
+static const json_t *find_case(const json_t *cases, const char *name) {
+    size_t i;
+    json_t *item;
+    json_array_foreach((json_t *)cases, i, item) {
+        if (strcmp(text_or(item, "name", ""), name) == 0) {
+            return item;
+        }
+    }
+    fail_msg("no case %s", name);
+    return NULL;
+}
+
+static dstack_anchor anchor_of(const dstack_verified *v, const char *name) {
+    dstack_attestation_claim claim;
+    for (size_t i = 0; dstack_verified_claim(v, i, &claim); i++) {
+        if (strcmp(claim.name, name) == 0) {
+            return claim.anchor;
+        }
+    }
+    fail_msg("no claim %s", name);
+    return DSTACK_ANCHOR_NONE;
+}
+
+static void sec_26_every_claim_names_its_anchor(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
+    DSTACK_AUTO(verified) dstack_verified *v = NULL;
+    dstack_error err = {0};
+    assert_ok(verify(find_case(cases, "tdx-v0"), NULL, &v, &err), err);
+    assert_int_equal(anchor_of(v, "app_id"), DSTACK_ANCHOR_MEASURED);
+    assert_int_equal(anchor_of(v, "compose_hash"), DSTACK_ANCHOR_MEASURED);
+    /* the prover brought the document that its registers agree with */
+    assert_int_equal(anchor_of(v, "os_image_hash"), DSTACK_ANCHOR_SELF_ASSERTED);
+    assert_int_equal(dstack_verified_image_anchor(v), DSTACK_ANCHOR_SELF_ASSERTED);
+    /* the operator pinned the root of this simulated hardware */
+    assert_int_equal(anchor_of(v, "hardware_root"), DSTACK_ANCHOR_POLICY);
+    assert_true(dstack_verified_external_root(v));
+    DSTACK_AUTO(buf) dstack_buf boot = {0};
+    assert_ok(dstack_verified_boot_info(v, &boot, &err), err);
+    const json_t *response = json_object_get(find_case(cases, "tdx-v0"), "response");
+    const json_t *expected = json_object_get(json_object_get(response, "details"), "boot_info");
+    DSTACK_AUTO(json) json_t *mine = json_loads(buf_text(&boot), 0, NULL);
+    assert_true(json_equal(mine, expected));
+}
+
+static void sec_13_simulated_evidence_is_refused_unless_its_root_is_pinned(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
+    dstack_verifier *pinned = verifier;
+    make_verifier(false, &verifier);
+    DSTACK_AUTO(verified) dstack_verified *v = NULL;
+    int rc = verify(find_case(cases, "tdx-v0"), NULL, &v, NULL);
+    dstack_verifier_free(verifier);
+    verifier = pinned;
+    assert_true(rc < 0);
+    assert_null(v);
+}
+
+static void evidence_for_other_report_data_is_refused(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
+    const json_t *item = find_case(cases, "tdx-v0");
+    DSTACK_AUTO(verified) dstack_verified *v = NULL;
+    dstack_error err = {0};
+    assert_ok(verify(item, NULL, &v, &err), err);
+    uint8_t report_data[64];
+    memcpy(report_data, dstack_verified_report_data(v).data, sizeof report_data);
+    DSTACK_AUTO(verified) dstack_verified *same = NULL;
+    assert_ok(verify(item, report_data, &same, &err), err);
+    for (size_t i = 0; i < sizeof report_data; i++) {
+        DSTACK_AUTO(verified) dstack_verified *other = NULL;
+        report_data[i] ^= 0x80;
+        assert_int_equal(verify(item, report_data, &other, NULL), DSTACK_E_REFUSED);
+        assert_null(other);
+        report_data[i] ^= 0x80;
+    }
+}
+
+static void other_platforms_are_refused_as_unsupported(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
+    size_t i;
+    json_t *item;
+    json_array_foreach(cases, i, item) {
+        if (strcmp(text_or(item, "family", ""), "tdx") == 0) {
+            continue;
+        }
+        DSTACK_AUTO(verified) dstack_verified *v = NULL;
+        assert_true(verify(item, NULL, &v, NULL) < 0);
+        assert_null(v);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(verdicts_equal_the_references_but_for_listed_differences),
+        cmocka_unit_test(sec_26_every_claim_names_its_anchor),
+        cmocka_unit_test(sec_13_simulated_evidence_is_refused_unless_its_root_is_pinned),
+        cmocka_unit_test(evidence_for_other_report_data_is_refused),
+        cmocka_unit_test(other_platforms_are_refused_as_unsupported),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
