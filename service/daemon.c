@@ -194,7 +194,7 @@ static int wait_signal(int timeout_ms) {
 
 daemon_event daemon_wait(int timeout_ms) {
     int64_t deadline = timeout_ms < 0 ? INT64_MAX : clock_monotonic_ms() + timeout_ms;
-    while (!atomic_load(&stop_wanted)) {
+    while (!atomic_exchange(&stop_wanted, false)) {
         int64_t now = clock_monotonic_ms();
         if (insecure && now - last_warning >= HOUR_MS) {
             warn_insecure();

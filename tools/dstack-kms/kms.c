@@ -1,0 +1,200 @@
+#include "kms.h"
+
+#include <string.h>
+
+#include <config.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/cursor.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "service/log.h"
+
+#define MANIFEST_LIMIT ((size_t)50 << 20)
+#define VM_CONFIG_LIMIT ((size_t)1 << 20)
+#define VERSION_TEXT "v" DSTACK_PROJECT_VERSION " (" DSTACK_REVISION ")"
+
+static int open_workload(kms *k, dstack_error *err) {
+    const char *url = config_str(k->config, "core.tee.url");
+    const char *vm_config_file = config_str(k->config, "core.tee.vm_config");
+    const char *dir = config_str(k->config, "core.cert_dir");
+    DSTACK_AUTO(buf) dstack_buf manifest = {0};
+    DSTACK_AUTO(buf) dstack_buf vm_config = {0};
+    if (url[0] == 0) {
+        return 0;
+    }
+    int rc = file_read(config_str(k->config, "core.tee.manifest"), MANIFEST_LIMIT, &manifest, err);
+    if (rc == 0 && vm_config_file[0] != 0) {
+        rc = file_read(vm_config_file, VM_CONFIG_LIMIT, &vm_config, err);
+    }
+    rc = rc != 0 ? rc : file_make_dirs(dir, 0700, err);
+    workload_options options = {.tee_url = url,
+                                .sim_root = bytes_of_buf(&k->trust.sim_root),
+                                .manifest = bytes_of_buf(&manifest),
+                                .vm_config = buf_text(&vm_config),
+                                .state_dir = dir};
+    return rc != 0 ? rc : workload_open(&k->workload, &options, err);
+}
+
+int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *err) {
+    const char *const *bundles;
+    *k = (kms){.config = config, .insecure = insecure};
+    size_t count = config_list(config, "core.attestation.collateral", &bundles);
+    int rc = trust_open(&k->trust, config_str(config, "core.attestation.root_ca.tdx"), bundles,
+                        count, insecure, err);
+    rc = rc != 0 ? rc : open_workload(k, err);
+    rc = rc != 0 ? rc : kms_auth_open(&k->auth, config, err);
+    return rc != 0 ? rc : kms_learn_self(k, err);
+}
+
+void kms_close(kms *k) {
+    if (k->server != NULL) {
+        http_server_drain(k->server, 5000);
+        http_server_free(k->server);
+    }
+    http_tls_free(k->tls);
+    metrics_free(k->metrics);
+    kms_authority_clear(&k->authority);
+    kms_store_clear(&k->store);
+    kms_auth_free(k->auth);
+    workload_free(k->workload);
+    trust_clear(&k->trust);
+    dstack_buf_clear(&k->own_boot_info);
+    *k = (kms){0};
+}
+
+/* ---- server certificate ----------------------------------------------------------------------- */
+
+static int own_attestation(kms *k, dstack_attestation **out, dstack_error *err) {
+    *out = NULL;
+    if (!config_bool(k->config, "core.attest_rpc_cert")) {
+        return 0;
+    }
+    DSTACK_AUTO(buf) dstack_buf spki = {0};
+    uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    int rc = dstack_cert_key_public(k->store.rpc_pem, &spki, err);
+    rc = rc != 0 ? rc : dstack_cert_report_data(bytes_of_buf(&spki), report_data, err);
+    return rc != 0 ? rc : workload_attest(k->workload, report_data, out, err);
+}
+
+static int issue_rpc(kms *k, dstack_buf *pem, dstack_error *err) {
+    DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
+    int64_t now = clock_unix();
+    int rc = own_attestation(k, &evidence, err);
+    rc = rc != 0 ? rc : kms_issue_rpc(&k->authority, &k->store, evidence, now, pem, err);
+    if (rc == 0) {
+        k->rpc_issued = now;
+    }
+    return rc != 0 ? error_prefix(err, rc, "issuing the server certificate") : 0;
+}
+
+static dstack_bytes rpc_key(const kms *k) {
+    return bytes_of(dstack_secret_peek(k->store.rpc_pem), dstack_secret_len(k->store.rpc_pem));
+}
+
+int kms_renew(kms *k, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf pem = {0};
+    if (clock_unix() < k->rpc_issued + DSTACK_RPC_CERT_LIFETIME / 2) {
+        return 0;
+    }
+    int rc = issue_rpc(k, &pem, err);
+    rc = rc != 0 ? rc : http_tls_replace(k->tls, bytes_of_buf(&pem), rpc_key(k), err);
+    if (rc == 0) {
+        LOG_INFO("server certificate renewed");
+    }
+    return rc;
+}
+
+static int client_cert_check(dstack_bytes leaf_der, int64_t now, void *user, dstack_error *err) {
+    (void)user;
+    return dstack_cert_check_client(leaf_der, now, err);
+}
+
+static int open_tls(kms *k, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf pem = {0};
+    int rc = issue_rpc(k, &pem, err);
+    if (rc != 0) {
+        return rc;
+    }
+    http_tls_config config = {.certificate_pem = bytes_of_buf(&pem),
+                              .key_pem = rpc_key(k),
+                              .request_client_cert = true,
+                              .check = client_cert_check};
+    k->tls = http_tls_new(&config, err);
+    return k->tls != NULL ? 0 : err->status;
+}
+
+/* ---- main listener ---------------------------------------------------------------------------- */
+
+static void health(http_request *request, http_response *response, void *user) {
+    (void)request;
+    (void)user;
+    http_response_text(response, 200, "OK");
+}
+
+/* Counts the calls that judge evidence. */
+static void observe(const rpc_call *call, int status, int64_t microseconds) {
+    (void)microseconds;
+    kms *k = call->app;
+    if (strcmp(call->method->name, "GetAppKey") == 0 ||
+        strcmp(call->method->name, "SignCert") == 0) {
+        metrics_add(k->requests, 1);
+        metrics_add(k->failures, status >= 400);
+    }
+}
+
+static int open_metrics(kms *k, dstack_error *err) {
+    k->metrics = metrics_new();
+    if (k->metrics == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
+    k->requests = metrics_get(k->metrics, METRICS_COUNTER, "dstack_kms_attestation_requests_total",
+                              "", "Total number of KMS attestation requests.");
+    k->failures = metrics_get(k->metrics, METRICS_COUNTER, "dstack_kms_attestation_failures_total",
+                              "", "Total number of failed KMS attestation requests.");
+    return 0;
+}
+
+static size_t fill_routes(kms *k) {
+    size_t n = 0;
+    k->binding = (rpc_binding){.service = &kms_rpc_service, .app = k, .observe = observe};
+    k->routes[n++] = (http_route){"*", "/prpc/*", rpc_handle, &k->binding, (size_t)4 << 20,
+                                  HTTP_ROUTE_TAKES_OVERSIZE};
+    k->routes[n++] = (http_route){"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE};
+    if (config_bool(k->config, "core.metrics.enabled")) {
+        k->routes[n++] =
+            (http_route){"GET", "/metrics", metrics_handle, k->metrics, 0, HTTP_ROUTE_INLINE};
+    }
+    return n;
+}
+
+static int open_listener(kms *k, dstack_error *err) {
+    char address[80];
+    snprintf(address, sizeof address, "%s:%lld", config_str(k->config, "rpc.address"),
+             (long long)config_int(k->config, "rpc.port"));
+    http_listener_config listener = {.name = "rpc",
+                                     .address = address,
+                                     .tls = k->tls,
+                                     .routes = k->routes,
+                                     .route_count = fill_routes(k),
+                                     .user = k,
+                                     .version_header = VERSION_TEXT};
+    config_http_limits(k->config, "rpc.limits", &listener.limits);
+    http_server_config server = {.name = "dstack-kms",
+                                 .workers = (unsigned)config_int(k->config, "rpc.workers")};
+    k->server = http_server_new(&server);
+    return k->server != NULL ? http_server_listen(k->server, &listener, err)
+                             : error_set(err, DSTACK_E_MEMORY, "out of memory");
+}
+
+int kms_serve(kms *k, dstack_error *err) {
+    int rc = kms_store_load(&k->store, config_str(k->config, "core.cert_dir"),
+                            config_str(k->config, "core.onboard.auto_bootstrap_domain"),
+                            k->insecure, err);
+    rc = rc != 0 ? rc
+                 : kms_authority_open(&k->authority, &k->store, k->insecure, clock_unix(), err);
+    rc = rc != 0 ? rc : open_tls(k, err);
+    rc = rc != 0 ? rc : open_metrics(k, err);
+    return rc != 0 ? rc : open_listener(k, err);
+}

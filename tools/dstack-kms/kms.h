@@ -1,0 +1,77 @@
+/* The running KMS. */
+#ifndef KMS_KMS_H
+#define KMS_KMS_H
+
+#include "auth.h"
+#include "issue.h"
+#include "service/daemon.h"
+#include "service/http.h"
+#include "service/metrics.h"
+#include "service/rpc.h"
+#include "service/trust.h"
+#include "service/workload.h"
+#include "store.h"
+
+typedef struct kms {
+    const service_config *config;
+    bool insecure;
+    trust trust;
+    workload *workload; /* NULL: runs outside a TEE, in insecure-dev only */
+    kms_store store;
+    kms_authority authority;
+    kms_auth *auth;
+    dstack_buf own_boot_info; /* JSON of the own measured identity; empty without a TEE */
+    http_server *server;
+    http_tls *tls;
+    int64_t rpc_issued; /* UNIX time of the present server certificate */
+    metrics *metrics;
+    metrics_series *requests;
+    metrics_series *failures;
+    rpc_binding binding;
+    http_route routes[4];
+} kms;
+
+/* Opens what needs no keys: trust, own TEE, policy. */
+int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *err);
+/* Loads keys, issues the server certificate, starts the main listener. */
+int kms_serve(kms *k, dstack_error *err);
+/* Issues and installs a new server certificate when the present one is half through its life. */
+int kms_renew(kms *k, dstack_error *err);
+void kms_close(kms *k);
+
+/* ---- authorisation (authorize.c) -------------------------------------------------------------- */
+
+/* The caller of a connection: its certificate, whose evidence has been verified. */
+typedef struct kms_caller {
+    dstack_cert *cert;
+} kms_caller;
+
+/* Verifies the own evidence once and keeps the boot info. */
+int kms_learn_self(kms *k, dstack_error *err);
+/* The KMS's own policy check; "KMS self authorization failed: ..." */
+int kms_authorize_self(kms *k, dstack_error *err);
+
+/* What evidence is judged by. vm_config: the request's, "" for the one inside. */
+dstack_attestation_options kms_judge_options(const char *vm_config, bool boot_time, bool image);
+/* Policy over verified evidence, then the image check by verify(again), then the release gate. */
+typedef int (*kms_verify_again)(void *user, const dstack_attestation_options *options,
+                                dstack_verified **out, dstack_error *err);
+int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_time,
+                  kms_verify_again verify, void *user, dstack_verified **verified,
+                  kms_decision *decision, dstack_error *err);
+/* Whether keys may go to this kind of platform at all. */
+int kms_release_gate(const kms *k, dstack_tee_variant variant, dstack_error *err);
+
+DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
+DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
+
+/* ---- RPC tables ------------------------------------------------------------------------------- */
+
+extern const rpc_service kms_rpc_service;   /* methods.c */
+extern const rpc_service kms_setup_service; /* onboard.c */
+
+/* Runs the set-up listener until Finish. 0 when keys exist afterwards; DSTACK_E_STATE when the
+ * process was asked to stop. */
+int kms_onboard(kms *k, dstack_error *err);
+
+#endif

@@ -1,0 +1,382 @@
+/* The methods of the main listener. */
+#include <string.h>
+
+#include <dstack/keys.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/cursor.h"
+#include "base/error.h"
+#include "base/hex.h"
+#include "base/json.h"
+#include "kms.h"
+#include "service/kms.pb-c.h"
+#include "service/log.h"
+
+DSTACK_AUTO_DEFINE(csr, dstack_csr, dstack_csr_free)
+
+static dstack_bytes value_bytes(const dstack_value *value) {
+    return bytes_of(value->data, value->len);
+}
+
+static dstack_bytes secret_bytes(const dstack_secret *secret) {
+    return bytes_of(dstack_secret_peek(secret), dstack_secret_len(secret));
+}
+
+/* ---- audit ------------------------------------------------------------------------------------ */
+
+typedef struct hex_text {
+    char text[129];
+} hex_text;
+
+static const char *hex_of(const dstack_value *value, hex_text *room) {
+    hex_encode(value_bytes(value), room->text);
+    return room->text;
+}
+
+/* One line for every release and every refusal; identities are public. */
+static void audit(const rpc_call *call, const dstack_verified *verified, const char *event,
+                  const char *reason) {
+    hex_text app = {""}, instance = {""}, compose = {""}, image = {""};
+    if (verified != NULL) {
+        const dstack_identity *identity = dstack_verified_identity(verified);
+        hex_of(&identity->app_id, &app);
+        hex_of(&identity->instance_id, &instance);
+        hex_of(&identity->compose_hash, &compose);
+        hex_of(&identity->os_image_hash, &image);
+    }
+    log_write(reason == NULL ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, event, "app_id", app.text,
+              "instance_id", instance.text, "compose_hash", compose.text, "os_image_hash",
+              image.text, "peer", http_request_peer(call->http)->address, "request",
+              http_request_id(call->http), "reason", reason, NULL);
+}
+
+/* ---- evidence of callers ---------------------------------------------------------------------- */
+
+static void free_caller(void *identity) {
+    kms_caller *caller = identity;
+    dstack_cert_free(caller->cert);
+    free(caller);
+}
+
+/* The evidence is genuine and bound to the certificate's key; whose it is, each method asks with
+ * its own vm_config. */
+static int attest(rpc_call *call, dstack_bytes client_cert, void **identity, dstack_error *err) {
+    kms *k = call->app;
+    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
+    kms_caller *caller = calloc(1, sizeof *caller);
+    if (caller == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
+    dstack_attestation_options options = kms_judge_options(NULL, false, false);
+    int rc = dstack_cert_parse(client_cert, &caller->cert, err);
+    rc = rc != 0 ? rc
+                 : dstack_cert_verify_attestation(k->trust.verifier, caller->cert, &options,
+                                                  &verified, err);
+    if (rc != 0) {
+        free_caller(caller);
+        return error_prefix(err, rc, "invalid quote");
+    }
+    *identity = caller;
+    return 0;
+}
+
+typedef struct cert_question {
+    const kms *kms;
+    const dstack_cert *cert;
+} cert_question;
+
+static int verify_cert(void *user, const dstack_attestation_options *options,
+                       dstack_verified **out, dstack_error *err) {
+    cert_question *question = user;
+    return dstack_cert_verify_attestation(question->kms->trust.verifier, question->cert, options,
+                                          out, err);
+}
+
+static const char *no_attestation_text(const rpc_method *method) {
+    return strcmp(method->name, "GetAppKey") == 0 ? "App not allowed: No attestation provided"
+                                                  : "No attestation provided";
+}
+
+/* ---- GetAppKey -------------------------------------------------------------------------------- */
+
+static int put_secret(ProtobufCBinaryData *field, int rc, dstack_secret *key) {
+    if (rc == 0) {
+        rpc_set_bytes(field, secret_bytes(key));
+    }
+    dstack_secret_free(key);
+    return rc;
+}
+
+static int fill_app_keys(const kms *k, const dstack_identity *identity, Kms__AppKeyResponse *out,
+                         dstack_error *err) {
+    dstack_bytes app_id = value_bytes(&identity->app_id);
+    dstack_secret *key = NULL;
+    int rc = dstack_key_app_disk(k->store.root, app_id, value_bytes(&identity->instance_id), &key,
+                                 err);
+    rc = put_secret(&out->disk_crypt_key, rc, key);
+    key = NULL;
+    rc = rc != 0 ? rc : dstack_key_app_env(k->store.root, app_id, &key, err);
+    rc = put_secret(&out->env_crypt_key, rc, key);
+    DSTACK_AUTO(secret) dstack_secret *k256 = NULL;
+    uint8_t public_key[DSTACK_K256_PUBLIC_SIZE];
+    uint8_t signature[DSTACK_SIGNATURE_SIZE];
+    rc = rc != 0 ? rc : dstack_key_app_k256(k->store.k256, app_id, &k256, err);
+    rc = rc != 0 ? rc : dstack_key_k256_public(k256, public_key, err);
+    rc = rc != 0 ? rc
+                 : dstack_key_sign_app(k->store.k256, app_id,
+                                       bytes_of(public_key, sizeof public_key), signature, err);
+    if (rc == 0) {
+        rpc_set_bytes(&out->k256_key, secret_bytes(k256));
+        rpc_set_bytes(&out->k256_signature, bytes_of(signature, sizeof signature));
+        rpc_set_bytes(&out->os_image_hash, value_bytes(&identity->os_image_hash));
+    }
+    return rc;
+}
+
+static const char *root_text(const kms *k) {
+    return buf_text((dstack_buf *)&k->authority.root_pem);
+}
+
+static int get_app_key(rpc_call *call, dstack_error *err) {
+    kms *k = call->app;
+    const Kms__GetAppKeyRequest *in = (Kms__GetAppKeyRequest *)call->request;
+    Kms__AppKeyResponse *out = (Kms__AppKeyResponse *)call->response;
+    if (in->api_version > 1) {
+        return error_set(err, DSTACK_E_UNSUPPORTED, "Unsupported API version: %u",
+                         in->api_version);
+    }
+    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
+    kms_decision decision = {0};
+    cert_question question = {k, ((kms_caller *)call->identity)->cert};
+    int rc = kms_authorize_self(k, err);
+    if (rc == 0) {
+        rc = kms_authorize(k, KMS_BOOT_APP, in->vm_config, false, verify_cert, &question, &verified,
+                           &decision, err);
+        rc = rc != 0 ? error_prefix(err, rc, "App not allowed") : 0;
+    }
+    rc = rc != 0 ? rc : fill_app_keys(k, dstack_verified_identity(verified), out, err);
+    if (rc != 0) {
+        audit(call, verified, "app keys refused", err->message);
+        return rc;
+    }
+    rpc_set_str(&out->ca_cert, root_text(k));
+    rpc_set_str(&out->tproxy_app_id, decision.gateway_app_id);
+    rpc_set_str(&out->gateway_app_id, decision.gateway_app_id);
+    audit(call, verified, "app keys released", NULL);
+    return 0;
+}
+
+/* ---- SignCert --------------------------------------------------------------------------------- */
+
+typedef struct csr_question {
+    const kms *kms;
+    const dstack_csr *csr;
+} csr_question;
+
+static int verify_csr(void *user, const dstack_attestation_options *options, dstack_verified **out,
+                      dstack_error *err) {
+    csr_question *question = user;
+    int rc = dstack_csr_verify_attestation(question->kms->trust.verifier, question->csr, options,
+                                           out, err);
+    return rc != 0 ? error_prefix(err, rc, "Quote verification failed") : 0;
+}
+
+static bool is_gateway(const kms_decision *decision, const dstack_identity *identity) {
+    hex_text app;
+    const char *wanted = decision->gateway_app_id;
+    wanted += wanted[0] == '0' && (wanted[1] == 'x' || wanted[1] == 'X') ? 2 : 0;
+    return identity->app_id.len == 20 && strcasecmp(wanted, hex_of(&identity->app_id, &app)) == 0;
+}
+
+static int check_names(const kms *k, const dstack_csr *csr, const dstack_identity *identity,
+                       const kms_decision *decision, dstack_error *err) {
+    const char *const *reserved;
+    size_t count = config_list(k->config, "core.sign.reserved_names", &reserved);
+    int rc = dstack_csr_check_names(csr, (const char *const *)&k->store.domain, 1, err);
+    return rc != 0 ? rc : kms_issue_check_names(dstack_csr_get(csr), k->store.domain, reserved, count,
+                                 is_gateway(decision, identity), err);
+}
+
+static int sign(kms *k, const Kms__SignCertRequest *in, const dstack_csr *csr,
+                Kms__SignCertResponse *out, dstack_verified **verified, dstack_error *err) {
+    csr_question question = {k, csr};
+    kms_decision decision = {0};
+    DSTACK_AUTO(verified) dstack_verified *present = NULL;
+    DSTACK_AUTO(buf) dstack_buf leaf = {0};
+    DSTACK_AUTO(buf) dstack_buf app_ca = {0};
+    int rc = kms_authorize(k, KMS_BOOT_APP, in->vm_config, true, verify_csr, &question, verified,
+                           &decision, err);
+    /* What goes into the certificate is what was verified now, not what the request claims. */
+    dstack_attestation_options options = kms_judge_options(in->vm_config, false, false);
+    rc = rc != 0 ? rc : verify_csr(&question, &options, &present, err);
+    rc = rc != 0
+             ? rc
+             : check_names(k, csr, dstack_verified_identity(present), &decision, err);
+    rc = rc != 0 ? rc
+                 : kms_issue_app(&k->authority, &k->store, csr, dstack_verified_identity(present),
+                                 clock_unix(), &leaf, &app_ca, err);
+    if (rc == 0) {
+        rpc_add_str(&out->n_certificate_chain, &out->certificate_chain, buf_text(&leaf));
+        rpc_add_str(&out->n_certificate_chain, &out->certificate_chain, buf_text(&app_ca));
+        rpc_add_str(&out->n_certificate_chain, &out->certificate_chain, root_text(k));
+    }
+    return rc;
+}
+
+static int sign_cert(rpc_call *call, dstack_error *err) {
+    kms *k = call->app;
+    const Kms__SignCertRequest *in = (Kms__SignCertRequest *)call->request;
+    DSTACK_AUTO(csr) dstack_csr *csr = NULL;
+    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
+    int rc = kms_authorize_self(k, err);
+    if (rc == 0 && in->api_version != 1 && in->api_version != 2) {
+        rc = error_set(err, DSTACK_E_UNSUPPORTED, "Unsupported API version: %u", in->api_version);
+    }
+    if (rc == 0) {
+        rc = dstack_csr_parse(in->api_version, bytes_of(in->csr.data, in->csr.len),
+                              bytes_of(in->signature.data, in->signature.len), &csr, err);
+        const char *step = rc == DSTACK_E_CRYPTO ? "Failed to verify csr signature"
+                                                 : "Failed to parse csr";
+        rc = rc != 0 ? error_prefix(err, rc, "%s", step) : 0;
+    }
+    rc = rc != 0 ? rc : sign(k, in, csr, (Kms__SignCertResponse *)call->response, &verified, err);
+    audit(call, verified, rc == 0 ? "certificate signed" : "certificate refused",
+          rc == 0 ? NULL : err->message);
+    return rc;
+}
+
+/* ---- public methods --------------------------------------------------------------------------- */
+
+static int get_app_env_encrypt_pub_key(rpc_call *call, dstack_error *err) {
+    kms *k = call->app;
+    const Kms__AppId *in = (Kms__AppId *)call->request;
+    Kms__PublicKeyResponse *out = (Kms__PublicKeyResponse *)call->response;
+    dstack_bytes app_id = bytes_of(in->app_id.data, in->app_id.len);
+    DSTACK_AUTO(secret) dstack_secret *key = NULL;
+    uint8_t public_key[32], signature[DSTACK_SIGNATURE_SIZE], signature_v1[DSTACK_SIGNATURE_SIZE];
+    dstack_bytes view = bytes_of(public_key, sizeof public_key);
+    uint64_t timestamp = (uint64_t)clock_unix();
+    int rc = kms_authorize_self(k, err);
+    if (rc == 0 && app_id.len != DSTACK_APP_ID_SIZE) {
+        rc = error_set(err, DSTACK_E_ARGUMENT, "app_id must be 20 bytes");
+    }
+    rc = rc != 0 ? rc : dstack_key_app_env(k->store.root, app_id, &key, err);
+    rc = rc != 0 ? rc : dstack_key_x25519_public(key, public_key, err);
+    rc = rc != 0 ? rc : dstack_key_sign_env_legacy(k->store.k256, app_id, view, signature, err);
+    rc = rc != 0 ? rc
+                 : dstack_key_sign_env(k->store.k256, app_id, timestamp, view, signature_v1, err);
+    if (rc == 0) {
+        rpc_set_bytes(&out->public_key, view);
+        rpc_set_bytes(&out->signature, bytes_of(signature, sizeof signature));
+        out->timestamp = timestamp;
+        rpc_set_bytes(&out->signature_v1, bytes_of(signature_v1, sizeof signature_v1));
+    }
+    return rc;
+}
+
+static int fill_bootstrap_info(const kms *k, Kms__GetMetaResponse *out, dstack_error *err) {
+    if (k->store.bootstrap_info.len == 0) {
+        return 0;
+    }
+    ProtobufCMessage *info = NULL;
+    int rc = rpc_message_from_json(&kms__bootstrap_info__descriptor,
+                                   bytes_of_buf(&k->store.bootstrap_info), &info, err);
+    out->bootstrap_info = (Kms__BootstrapInfo *)info;
+    return rc != 0 ? error_prefix(err, rc, "bootstrap-info.json") : 0;
+}
+
+/* Optional texts: unset fields of one-member oneofs start as NULL. */
+static void set_optional(char **field, const char *text) {
+    *field = NULL;
+    rpc_set_str(field, text);
+}
+
+static int get_meta(rpc_call *call, dstack_error *err) {
+    kms *k = call->app;
+    Kms__GetMetaResponse *out = (Kms__GetMetaResponse *)call->response;
+    uint8_t public_key[DSTACK_K256_PUBLIC_SIZE];
+    kms_auth_info info;
+    dstack_error unknown = {0};
+    int rc = dstack_key_k256_public(k->store.k256, public_key, err);
+    rc = rc != 0 ? rc : fill_bootstrap_info(k, out, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rpc_set_str(&out->ca_cert, root_text(k));
+    rpc_set_bytes(&out->k256_pubkey, bytes_of(public_key, sizeof public_key));
+    out->allow_any_upgrade = out->is_dev = kms_auth_is_dev(k->auth);
+    out->os_image_verification = config_bool(k->config, "core.image.verify");
+    out->opt_os_image_verification_case =
+        KMS__GET_META_RESPONSE__OPT_OS_IMAGE_VERIFICATION_OS_IMAGE_VERIFICATION;
+    if (k->insecure) {
+        out->insecure_dev = true;
+        out->opt_insecure_dev_case = KMS__GET_META_RESPONSE__OPT_INSECURE_DEV_INSECURE_DEV;
+    }
+    /* What is known is told also while the policy's server is away. */
+    if (kms_auth_info_get(k->auth, &info, &unknown) != 0) {
+        LOG_WARN("policy information is not available", "reason", unknown.message);
+        return 0;
+    }
+    set_optional(&out->gateway_app_id, info.gateway_app_id);
+    out->opt_gateway_app_id_case = KMS__GET_META_RESPONSE__OPT_GATEWAY_APP_ID_GATEWAY_APP_ID;
+    if (info.has_contract) {
+        set_optional(&out->kms_contract_address, info.contract_address);
+        out->opt_kms_contract_address_case =
+            KMS__GET_META_RESPONSE__OPT_KMS_CONTRACT_ADDRESS_KMS_CONTRACT_ADDRESS;
+        out->chain_id = info.chain_id;
+        out->opt_chain_id_case = KMS__GET_META_RESPONSE__OPT_CHAIN_ID_CHAIN_ID;
+        set_optional(&out->app_auth_implementation, info.app_implementation);
+        out->opt_app_auth_implementation_case =
+            KMS__GET_META_RESPONSE__OPT_APP_AUTH_IMPLEMENTATION_APP_AUTH_IMPLEMENTATION;
+    }
+    return 0;
+}
+
+/* Kept for guests that mint their client certificate from it. The key authenticates nobody: callers
+ * are known by their evidence alone. */
+static int get_temp_ca_cert(rpc_call *call, dstack_error *err) {
+    kms *k = call->app;
+    Kms__GetTempCaCertResponse *out = (Kms__GetTempCaCertResponse *)call->response;
+    int rc = kms_authorize_self(k, err);
+    if (rc != 0) {
+        return rc;
+    }
+    DSTACK_AUTO(buf) dstack_buf key = {0};
+    buf_put_bytes(&key, secret_bytes(k->store.temp_pem));
+    rpc_set_str(&out->temp_ca_cert, buf_text(&k->authority.temp_pem));
+    rpc_set_str(&out->temp_ca_key, buf_text(&key));
+    rpc_set_str(&out->ca_cert, root_text(k));
+    buf_wipe(&key);
+    return 0;
+}
+
+/* Who may call what. SignCert's evidence is inside the request, and verified by the method. */
+static int evidence_in_request(rpc_call *call, dstack_error *err) {
+    (void)call;
+    (void)err;
+    return 0;
+}
+
+static const rpc_method methods[] = {
+    {"GetAppKey", &kms__get_app_key_request__descriptor, &kms__app_key_response__descriptor,
+     RPC_CALLER_ATTESTED, get_app_key, (size_t)1 << 20},
+    {"GetAppEnvEncryptPubKey", &kms__app_id__descriptor, &kms__public_key_response__descriptor,
+     RPC_CALLER_ANYONE, get_app_env_encrypt_pub_key, 4096},
+    {"GetMeta", NULL, &kms__get_meta_response__descriptor, RPC_CALLER_ANYONE, get_meta, 4096},
+    {"GetTempCaCert", NULL, &kms__get_temp_ca_cert_response__descriptor, RPC_CALLER_ANYONE,
+     get_temp_ca_cert, 4096},
+    {"SignCert", &kms__sign_cert_request__descriptor, &kms__sign_cert_response__descriptor,
+     RPC_CALLER_CUSTOM, sign_cert, (size_t)4 << 20},
+};
+
+const rpc_service kms_rpc_service = {
+    .name = "kms",
+    .prefix = "KMS.",
+    .methods = methods,
+    .method_count = sizeof methods / sizeof methods[0],
+    .attest = attest,
+    .free_identity = free_caller,
+    .custom = evidence_in_request,
+    .no_attestation_text = no_attestation_text,
+};

@@ -1,0 +1,117 @@
+#include "settings.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+static const config_key keys[] = {
+    {"rpc.address", CONFIG_STR, "0.0.0.0", "IP address of the main listener (TLS)"},
+    {"rpc.port", CONFIG_INT, "8000", "its port; 0: any free one"},
+    CONFIG_HTTP_LIMITS("rpc.limits"),
+    {"rpc.workers", CONFIG_INT, "4", "requests handled at a time"},
+    {"core.cert_dir", CONFIG_PATH, "/etc/kms/certs", "key store; created 0700"},
+    {"core.enforce_self_authorization", CONFIG_BOOL, "true",
+     "the KMS must pass its own policy; false needs --insecure-dev"},
+    {"core.attest_rpc_cert", CONFIG_BOOL, "true",
+     "evidence in the server certificate; false needs --insecure-dev"},
+    {"core.sev_snp_key_release", CONFIG_BOOL, "false", "release keys to AMD SEV-SNP guests"},
+    {"core.aws_nitro_tpm_key_release", CONFIG_BOOL, "false", "release keys to AWS NitroTPM guests"},
+    {"core.nitro_enclave_key_release", CONFIG_BOOL, "false", "release keys to AWS Nitro enclaves"},
+    {"core.tee.url", CONFIG_STR, "",
+     "own evidence: tdx, sim:unix:PATH; empty: none, needs --insecure-dev"},
+    {"core.tee.manifest", CONFIG_PATH, "", "app-compose.json that is measured at start"},
+    {"core.tee.vm_config", CONFIG_PATH, "", "file with the vm_config of the own machine"},
+    {"core.attestation.root_ca.tdx", CONFIG_PATH, "",
+     "certificate of a simulation root to trust; needs --insecure-dev"},
+    {"core.attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
+    {"core.image.verify", CONFIG_BOOL, "true",
+     "registers must follow from the image that vm_config names; false needs --insecure-dev"},
+    {"core.sign.reserved_names", CONFIG_LIST, "",
+     "host names (and all below them) that only the gateway app may have in certificates"},
+    {"core.metrics.enabled", CONFIG_BOOL, "true", "serve /metrics"},
+    {"core.auth_api.type", CONFIG_STR, "file", "file, webhook, or dev (needs --insecure-dev)"},
+    {"core.auth_api.file.path", CONFIG_PATH, "/etc/kms/allow.yaml", "allow-list, read when changed"},
+    {"core.auth_api.webhook.url", CONFIG_STR, "http://auth-api:8000", "http, https or unix:<path>"},
+    {"core.auth_api.webhook.timeout", CONFIG_DURATION, "5s", "of one question"},
+    {"core.auth_api.dev.gateway_app_id", CONFIG_STR, "any", "what type dev answers"},
+    {"core.onboard.enabled", CONFIG_BOOL, "true", "offer the set-up listener while keys are missing"},
+    {"core.onboard.auto_bootstrap_domain", CONFIG_STR, "",
+     "make keys at first start for this host name, without an operator"},
+    {"core.onboard.address", CONFIG_STR, "127.0.0.1", "IP address of the set-up listener (plain HTTP)"},
+    {"core.onboard.port", CONFIG_INT, "8000", "its port"},
+};
+
+static int needs_insecure(const char *what, dstack_error *err) {
+    return error_set(err, DSTACK_E_INSECURE, "%s weakens the release of keys and needs --insecure-dev",
+                     what);
+}
+
+static int check_type(const service_config *config, dstack_error *err) {
+    const char *type = config_str(config, "core.auth_api.type");
+    if (strcmp(type, "file") != 0 && strcmp(type, "webhook") != 0 && strcmp(type, "dev") != 0) {
+        return error_set(err, DSTACK_E_FORMAT, "core.auth_api.type must be file, webhook or dev");
+    }
+    return 0;
+}
+
+static int check_ports(const service_config *config, dstack_error *err) {
+    static const char *const ports[] = {"rpc.port", "core.onboard.port"};
+    for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
+        int64_t port = config_int(config, ports[i]);
+        if (port < 0 || port > 65535) {
+            return error_set(err, DSTACK_E_FORMAT, "%s must be 0 to 65535", ports[i]);
+        }
+    }
+    return 0;
+}
+
+int kms_settings_check(const service_config *config, bool insecure_dev, dstack_error *err) {
+    int rc = check_type(config, err);
+    rc = rc != 0 ? rc : check_ports(config, err);
+    if (rc != 0) {
+        return rc;
+    }
+    bool has_tee = config_str(config, "core.tee.url")[0] != 0;
+    bool attest = config_bool(config, "core.attest_rpc_cert");
+    bool self = config_bool(config, "core.enforce_self_authorization");
+    if (!insecure_dev) {
+        if (!attest) {
+            return needs_insecure("core.attest_rpc_cert: false", err);
+        }
+        if (!self) {
+            return needs_insecure("core.enforce_self_authorization: false", err);
+        }
+        if (!config_bool(config, "core.image.verify")) {
+            return needs_insecure("core.image.verify: false", err);
+        }
+        if (strcmp(config_str(config, "core.auth_api.type"), "dev") == 0) {
+            return needs_insecure("core.auth_api.type: dev", err);
+        }
+        if (config_str(config, "core.attestation.root_ca.tdx")[0] != 0) {
+            return needs_insecure("core.attestation.root_ca.tdx (a simulation root)", err);
+        }
+        if (strncmp(config_str(config, "core.tee.url"), "sim:", 4) == 0) {
+            return needs_insecure("core.tee.url: sim:", err);
+        }
+    }
+    if (!has_tee && (attest || self)) {
+        return error_set(err, DSTACK_E_FORMAT,
+                         "core.tee.url is required (or core.attest_rpc_cert and "
+                         "core.enforce_self_authorization false, with --insecure-dev)");
+    }
+    if (has_tee && config_str(config, "core.tee.manifest")[0] == 0) {
+        return error_set(err, DSTACK_E_FORMAT, "core.tee.manifest is required with core.tee.url");
+    }
+    return 0;
+}
+
+static const char *const flags[] = {"print-identity", NULL};
+
+const daemon_description kms_description = {
+    .name = "dstack-kms",
+    .summary = "releases keys to attested apps",
+    .keys = keys,
+    .key_count = sizeof keys / sizeof keys[0],
+    .flags = flags,
+    .check = kms_settings_check,
+};
