@@ -3,6 +3,7 @@
 #define DSTACK_DSTACK_H
 
 #include <dstack/acme.h>
+#include <dstack/agent.h>
 #include <dstack/attestation.h>
 #include <dstack/bytes.h>
 #include <dstack/cert.h>
