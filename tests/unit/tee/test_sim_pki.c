@@ -79,6 +79,61 @@ static void seeded_revocation_lists_are_those_of_the_mock_server(void **state) {
     assert_int_equal(compared, 2);
 }
 
+/* Undoes percent encoding; the server's header has no other. */
+static void url_decode(const char *text, dstack_buf *out) {
+    for (; *text != '\0'; text++) {
+        if (*text == '%') {
+            const char pair[] = {text[1], text[2], '\0'};
+            put_hex(out, pair);
+            text += 2;
+        } else {
+            buf_put(out, text, 1);
+        }
+    }
+}
+
+static void seeded_chains_are_those_of_the_mock_server_and_its_quotes(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *exchanges = load_json(SHARED_DATA "attestation/mock/pccs.json");
+    uint8_t seed[SIM_SEED_SIZE];
+    memset(seed, 0x71, sizeof seed);
+    DSTACK_AUTO(sim_pki) sim_pki pki = {0};
+    dstack_error err = {0};
+    assert_ok(sim_pki_make(seed, NOW, &pki, &err), err);
+    DSTACK_AUTO(json)
+    json_t *bundle = json_parse(bytes_of_buf(&pki.collateral), 1 << 20, "collateral", &err);
+    assert_non_null(bundle);
+    static const struct {
+        const char *header, *member;
+    } chains[] = {
+        {"sgx-pck-crl-issuer-chain", "pck_crl_issuer_chain"},
+        {"sgx-tcb-info-issuer-chain", "tcb_info_issuer_chain"},
+        {"sgx-enclave-identity-issuer-chain", "qe_identity_issuer_chain"},
+    };
+    size_t index, compared = 0;
+    json_t *exchange;
+    json_array_foreach(exchanges, index, exchange) {
+        const json_t *headers = json_object_get(exchange, "headers");
+        for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
+            const char *value = json_string_value(json_object_get(headers, chains[i].header));
+            if (value != NULL) {
+                DSTACK_AUTO(buf) dstack_buf text = {0};
+                url_decode(value, &text);
+                assert_true(bytes_equal_str(
+                    bytes_of_buf(&text),
+                    json_string_value(json_object_get(bundle, chains[i].member))));
+                compared++;
+            }
+        }
+    }
+    assert_int_equal(compared, 5);
+    /* The chain stands in the mock quotes as hex of its PEM text. */
+    DSTACK_AUTO(buf) dstack_buf cases = {0}, hex = {0};
+    load_file(SHARED_DATA "attestation/mock/cases.json", &cases);
+    buf_put_hex(&hex, bytes_of_buf(&pki.pck_chain));
+    assert_non_null(memmem(cases.data, cases.len, hex.data, hex.len));
+}
+
 static void the_same_seed_gives_the_same_root_and_another_seed_another(void **state) {
     uint8_t seed[SIM_SEED_SIZE] = {1};
     dstack_error err = {0};
@@ -131,6 +186,7 @@ int main(void) {
         cmocka_unit_test(seeded_keys_are_the_reference_mock_keys),
         cmocka_unit_test(the_seeded_root_and_chain_are_byte_equal_to_the_mock_ones),
         cmocka_unit_test(seeded_revocation_lists_are_those_of_the_mock_server),
+        cmocka_unit_test(seeded_chains_are_those_of_the_mock_server_and_its_quotes),
         cmocka_unit_test(the_same_seed_gives_the_same_root_and_another_seed_another),
         cmocka_unit_test(keys_are_made_once_and_secret_ones_are_private),
     };
