@@ -23,6 +23,8 @@
 
 #define READ_SIZE 65536
 #define RETRY_MS 20
+/* A request that is lost with the program that served it is asked again after this. */
+#define ATTEMPT_MS 5000
 
 typedef struct sim_client {
     char *path;
@@ -185,11 +187,9 @@ static int read_answer(const sim_client *client, int fd, const sim_request *requ
     }
 }
 
-static int ask(const sim_client *client, sim_request *request, dstack_buf *in, sim_answer *answer,
-               dstack_error *err) {
-    const int64_t deadline = clock_monotonic_ms() + client->timeout_ms;
+static int ask_once(const sim_client *client, const sim_request *request, int64_t deadline,
+                    dstack_buf *in, sim_answer *answer, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf message = {0}, frame = {0};
-    random_fill(&request->id, sizeof request->id);
     sim_request_write(request, &message);
     sim_frame_write(bytes_of_buf(&message), &frame);
     int rc = message.failed ? buf_check(&message, err) : buf_check(&frame, err);
@@ -215,44 +215,91 @@ static int ask(const sim_client *client, sim_request *request, dstack_buf *in, s
     return 0;
 }
 
-static int sim_info(void *self, dstack_tee_info *out, dstack_error *err) {
+/* No answer, or one that broke off: the server may have gone in the middle. */
+static bool is_lost(int rc) {
+    return rc == DSTACK_E_TIMEOUT || rc == DSTACK_E_NETWORK || rc == DSTACK_E_FORMAT;
+}
+
+static int64_t sooner(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* For calls that change nothing: asks until the deadline. */
+static int ask(const sim_client *client, sim_request *request, int64_t deadline, dstack_buf *in,
+               sim_answer *answer, dstack_error *err) {
+    for (;;) {
+        const int64_t attempt = sooner(deadline, clock_monotonic_ms() + ATTEMPT_MS);
+        random_fill(&request->id, sizeof request->id);
+        buf_reset(in);
+        const int rc = ask_once(client, request, attempt, in, answer, err);
+        if (!is_lost(rc) || clock_monotonic_ms() >= deadline) {
+            return rc;
+        }
+        sleep_ms(RETRY_MS);
+    }
+}
+
+static int64_t deadline_of(const sim_client *client) {
+    return clock_monotonic_ms() + client->timeout_ms;
+}
+
+static int read_info(const sim_client *client, int64_t deadline, dstack_tee_info *out,
+                     dstack_error *err) {
     sim_request request = {.call = SIM_INFO};
     sim_answer answer;
     DSTACK_AUTO(buf) dstack_buf in = {0};
-    const int rc = ask(self, &request, &in, &answer, err);
+    const int rc = ask(client, &request, deadline, &in, &answer, err);
     if (rc == 0) {
         *out = answer.info;
     }
     return rc;
 }
 
-/* The register tells whether an unanswered extension happened, so that a host that restarts its
- * server in the middle costs nothing. */
+static int sim_info(void *self, dstack_tee_info *out, dstack_error *err) {
+    const sim_client *client = self;
+    return read_info(client, deadline_of(client), out, err);
+}
+
+/* Sends one extension. When its answer is lost, the register tells whether it happened: the channel
+ * keeps its order, so whatever was still on its way has arrived before the register is read. */
+static int extend_once(const sim_client *client, sim_request *request, int64_t deadline,
+                       uint8_t rtmr[DSTACK_TEE_REGISTER_SIZE], dstack_error *err) {
+    sim_answer answer;
+    DSTACK_AUTO(buf) dstack_buf in = {0};
+    const int64_t attempt = sooner(deadline, clock_monotonic_ms() + ATTEMPT_MS);
+    random_fill(&request->id, sizeof request->id);
+    int rc = ask_once(client, request, attempt, &in, &answer, err);
+    if (rc == 0) {
+        memcpy(rtmr, answer.rtmr, DSTACK_TEE_REGISTER_SIZE);
+    } else if (is_lost(rc)) {
+        dstack_tee_info info;
+        rc = read_info(client, deadline, &info, err);
+        if (rc == 0) {
+            memcpy(rtmr, info.rtmr[request->index], DSTACK_TEE_REGISTER_SIZE);
+        }
+    }
+    return rc;
+}
+
 static int sim_extend(void *self, uint32_t index, const uint8_t digest[DSTACK_TEE_REGISTER_SIZE],
                       const char *event, dstack_error *err) {
-    dstack_tee_info before, after;
-    int rc = sim_info(self, &before, err);
+    const sim_client *client = self;
+    const int64_t deadline = deadline_of(client);
+    dstack_tee_info before;
+    int rc = read_info(client, deadline, &before, err);
     if (rc != 0) {
         return rc;
     }
-    uint8_t expected[DSTACK_TEE_REGISTER_SIZE];
+    uint8_t expected[DSTACK_TEE_REGISTER_SIZE], rtmr[DSTACK_TEE_REGISTER_SIZE];
     const dstack_bytes parts[] = {bytes_of(before.rtmr[index], sizeof before.rtmr[index]),
                                   bytes_of(digest, DSTACK_TEE_REGISTER_SIZE)};
     hash_parts(HASH_SHA384, parts, 2, expected);
     sim_request request = {.call = SIM_EXTEND, .index = index, .event = bytes_of_str(event)};
     memcpy(request.digest, digest, sizeof request.digest);
-    sim_answer answer;
-    DSTACK_AUTO(buf) dstack_buf in = {0};
-    rc = ask(self, &request, &in, &answer, err);
-    if (rc == DSTACK_E_TIMEOUT || rc == DSTACK_E_NETWORK || rc == DSTACK_E_FORMAT) {
-        if (sim_info(self, &after, NULL) != 0 ||
-            memcmp(after.rtmr[index], expected, sizeof expected) != 0) {
-            return rc;
-        }
-        memcpy(answer.rtmr, expected, sizeof expected);
-        rc = 0;
-    }
-    if (rc == 0 && memcmp(answer.rtmr, expected, sizeof expected) != 0) {
+    do {
+        rc = extend_once(client, &request, deadline, rtmr, err);
+    } while (rc == 0 && memcmp(rtmr, before.rtmr[index], sizeof rtmr) == 0);
+    if (rc == 0 && memcmp(rtmr, expected, sizeof expected) != 0) {
         return error_set(err, DSTACK_E_STATE, "RTMR%u was extended by somebody else", index);
     }
     return rc;
@@ -293,7 +340,7 @@ static int sim_quote(void *self, const uint8_t report_data[DSTACK_TEE_REPORT_DAT
     memcpy(request.report_data, report_data, sizeof request.report_data);
     sim_answer answer;
     DSTACK_AUTO(buf) dstack_buf in = {0};
-    int rc = ask(client, &request, &in, &answer, err);
+    int rc = ask(client, &request, deadline_of(client), &in, &answer, err);
     if (rc != 0 || (rc = check_root(answer.bytes, bytes_of_buf(&client->root), err)) != 0) {
         return rc;
     }
@@ -305,7 +352,8 @@ static int sim_boot_log(void *self, dstack_buf *out, dstack_error *err) {
     sim_request request = {.call = SIM_CCEL};
     sim_answer answer;
     DSTACK_AUTO(buf) dstack_buf in = {0};
-    const int rc = ask(self, &request, &in, &answer, err);
+    const sim_client *client = self;
+    const int rc = ask(client, &request, deadline_of(client), &in, &answer, err);
     if (rc != 0) {
         return rc;
     }
