@@ -181,14 +181,16 @@ write_allow_list() {
     local manifest
     {
         echo "# Who gets keys. Read again when it changes."
-        echo "os_images: [\"$image_hash\"]"
-        echo "gateway_app_id: \"$(app_id_of "$root/examples/gateway/app-compose.json")\""
+        echo "osImages: [\"$image_hash\"]"
+        echo "gatewayAppId: \"$(app_id_of "$root/examples/gateway/app-compose.json")\""
         echo "kms:"
-        echo "  compose_hashes: [\"$(compose_hash_of "$root/examples/kms/app-compose.json")\"]"
+        echo "  composeHashes: [\"$(compose_hash_of "$root/examples/kms/app-compose.json")\"]"
+        echo "  allowAnyDevice: true"
         echo "apps:"
         for manifest in "$root/examples/gateway/app-compose.json" "$@"; do
             echo "  \"$(app_id_of "$manifest")\":"
-            echo "    compose_hashes: [\"$(compose_hash_of "$manifest")\"]"
+            echo "    composeHashes: [\"$(compose_hash_of "$manifest")\"]"
+            echo "    allowAnyDevice: true"
         done
     } >"$state/allow.yaml.new"
     mv "$state/allow.yaml.new" "$state/allow.yaml"

@@ -97,6 +97,11 @@ int pem_append(dstack_buf *out, const char *label, dstack_bytes der, dstack_erro
 }
 
 bool pem_looks_like(dstack_bytes text) {
+    /* DER may hold PEM inside: an RA-TLS certificate carries the text of other certificates in its
+     * evidence. A SEQUENCE in long form has a second byte that no text has. */
+    if (text.len >= 2 && text.data[0] == 0x30 && text.data[1] >= 0x80) {
+        return false;
+    }
     dstack_bytes before;
     return split(&text, begin_mark, &before);
 }

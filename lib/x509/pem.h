@@ -35,7 +35,7 @@ int pem_next(pem_reader *reader, pem_block *block, bool *found, dstack_error *er
 /* Appends a block with 64-column lines and LF line ends. */
 int pem_append(dstack_buf *out, const char *label, dstack_bytes der, dstack_error *err);
 
-/* True where the text holds a line that begins a PEM block. */
+/* True where the text holds a line that begins a PEM block. DER is no text, whatever it holds. */
 bool pem_looks_like(dstack_bytes text);
 
 #endif

@@ -387,8 +387,23 @@ static void a_chain_of_the_references_kms_verifies(void **state) {
     }
 }
 
+static void der_that_holds_pem_text_is_der(void **state) {
+    (void)state;
+    static const char inner[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    DSTACK_AUTO(buf) dstack_buf der = {0};
+    buf_put_u8(&der, 0x30);
+    buf_put_u8(&der, 0x82);
+    buf_put_u16be(&der, sizeof inner);
+    buf_put_u8(&der, '\n');
+    buf_put(&der, inner, sizeof inner - 1);
+    assert_false(pem_looks_like(bytes_of_buf(&der)));
+    assert_true(pem_looks_like(bytes_of_str(inner)));
+    assert_true(pem_looks_like(bytes_of_str("0 s:CN = x\n-----BEGIN CERTIFICATE-----\n")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(der_that_holds_pem_text_is_der),
         cmocka_unit_test(the_profile_of_a_ca_is_byte_exact),
         cmocka_unit_test(what_is_built_reads_back),
         cmocka_unit_test(names_outside_ascii_and_empty_validities_are_refused),
