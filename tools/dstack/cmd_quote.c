@@ -12,15 +12,9 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cli.h"
-#include "service/config.h"
+#include "cli_trust.h"
 #include "verify/dcap/collateral.h"
 #include "verify/dcap/policy.h"
-#include "x509/pem.h"
-
-#define MAX_ROOT_FILE ((size_t)1 << 20)
-#define MAX_ROOTS 16
-
-DSTACK_AUTO_DEFINE(verifier, dstack_verifier, dstack_verifier_free)
 
 static int read_quote(const char *path, dstack_buf *out, dstack_error *err) {
     return cli_read_any(path, 3 * (size_t)DSTACK_QUOTE_MAX_SIZE, dstack_quote_looks_binary, out,
@@ -83,69 +77,10 @@ static int run_parse(struct cli *cli, int argc, char **argv, dstack_error *err) 
 
 /* ---- verify ---- */
 
-/* Trust roots of one --root file: DER, or PEM with one or more certificates. */
-typedef struct root_file {
-    dstack_buf content;
-    dstack_buf ders[MAX_ROOTS];
-    char names[MAX_ROOTS][64];
-    dstack_trust_root roots[MAX_ROOTS];
-    size_t count;
-} root_file;
-
-static void root_file_clear(root_file *file) {
-    dstack_buf_clear(&file->content);
-    for (size_t i = 0; i < MAX_ROOTS; i++) {
-        dstack_buf_clear(&file->ders[i]);
-    }
-}
-DSTACK_AUTO_DEFINE_CLEAR(root_file, root_file, root_file_clear)
-
-static int add_root(root_file *file, const char *name, dstack_bytes der, dstack_error *err) {
-    if (file->count == MAX_ROOTS) {
-        return error_set(err, DSTACK_E_LIMIT, "more than %d trust roots", MAX_ROOTS);
-    }
-    char *own = file->names[file->count];
-    if (file->count == 0) {
-        snprintf(own, sizeof file->names[0], "%.60s", name);
-    } else {
-        snprintf(own, sizeof file->names[0], "%.55s#%zu", name, file->count + 1);
-    }
-    file->roots[file->count++] = (dstack_trust_root){own, der};
-    return 0;
-}
-
-static int read_roots(const char *path, root_file *file, dstack_error *err) {
-    const char *slash = strrchr(path, '/');
-    const char *name = slash == NULL || slash[1] == '\0' ? path : slash + 1;
-    int rc = cli_read(path, MAX_ROOT_FILE, &file->content, err);
-    if (rc != 0 || !pem_looks_like(bytes_of_buf(&file->content))) {
-        return rc != 0 ? rc : add_root(file, name, bytes_of_buf(&file->content), err);
-    }
-    pem_reader reader;
-    pem_block block = {0};
-    bool found = true;
-    pem_reader_init(&reader, bytes_of_buf(&file->content));
-    while (rc == 0 && found) {
-        rc = pem_next(&reader, &block, &found, err);
-        if (rc == 0 && found && file->count < MAX_ROOTS) {
-            file->ders[file->count] = block.der;
-            block.der = (dstack_buf){0};
-            rc = add_root(file, name, bytes_of_buf(&file->ders[file->count]), err);
-        } else if (rc == 0 && found) {
-            rc = add_root(file, name, (dstack_bytes){0}, err);
-        }
-    }
-    pem_block_clear(&block);
-    if (rc == 0 && file->count == 0) {
-        rc = error_set(err, DSTACK_E_DCAP_ROOT_CA_FORMAT, "%s holds no certificate", path);
-    }
-    return rc;
-}
-
 static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *err) {
-    DSTACK_AUTO(root_file) root_file file = {0};
+    DSTACK_AUTO(cli_roots) cli_roots file = {0};
     const char *path = cli_value(cli, "root", NULL);
-    int rc = path == NULL ? 0 : read_roots(path, &file, err);
+    int rc = path == NULL ? 0 : cli_read_roots(path, &file, err);
     if (cli_has(cli, "enforce-names") && cli_has(cli, "no-enforce-names")) {
         rc = cli_usage(err, "--enforce-names and --no-enforce-names exclude each other");
     }
@@ -163,35 +98,6 @@ static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *e
                                                     : DSTACK_NAMES_DEFAULT,
     };
     return dstack_verifier_new(out, &options, err);
-}
-
-static int read_collateral(const char *path, dstack_collateral **out, dstack_error *err) {
-    DSTACK_AUTO(buf) dstack_buf text = {0};
-    int rc = cli_read(path, DSTACK_COLLATERAL_MAX_SIZE, &text, err);
-    return rc != 0 ? rc : dstack_collateral_parse(out, bytes_of_buf(&text), err);
-}
-
-/* JSON is tried first: its reader keeps duplicates and number forms that YAML readers lose. */
-static int read_policy(const char *path, dstack_policy **out, dstack_error *err) {
-    DSTACK_AUTO(buf) dstack_buf text = {0};
-    int rc = cli_read(path, (size_t)64 << 10, &text, err);
-    const char *start = rc == 0 ? buf_text(&text) : NULL;
-    if (start == NULL) {
-        return rc != 0 ? rc : error_set(err, DSTACK_E_MEMORY, "no memory for the policy");
-    }
-    start += strspn(start, " \t\r\n");
-    if (*start == '{') {
-        return dstack_policy_parse(out, bytes_of_buf(&text), err);
-    }
-    DSTACK_AUTO(buf) dstack_buf json = {0};
-    DSTACK_AUTO(json)
-    json_t *value = yaml_to_json(bytes_of_buf(&text), (size_t)64 << 10, path, err);
-    if (value == NULL) {
-        error_prefix(err, DSTACK_E_DCAP_POLICY_FORMAT, "policy");
-        return error_set(err, DSTACK_E_DCAP_POLICY_FORMAT, "%s", err->message);
-    }
-    rc = json_write(value, false, &json, err);
-    return rc != 0 ? rc : dstack_policy_parse(out, bytes_of_buf(&json), err);
 }
 
 static int expected_report_data(struct cli *cli, uint8_t out[64], bool *given, dstack_error *err) {
@@ -236,7 +142,7 @@ static int verify_into(struct cli *cli, dstack_bytes quote, const dstack_policy 
     bool given = false;
     int rc = expected_report_data(cli, data, &given, err);
     if (rc == 0) {
-        rc = read_collateral(cli_value(cli, "collateral", NULL), &collateral, err);
+        rc = cli_read_collateral(cli_value(cli, "collateral", NULL), &collateral, err);
     }
     if (rc == 0) {
         rc = open_verifier(cli, &verifier, err);
@@ -263,7 +169,7 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     }
     int rc = read_quote(argv[0], &raw, err);
     if (rc == 0 && cli_has(cli, "policy")) {
-        rc = read_policy(cli_value(cli, "policy", NULL), &policy, err);
+        rc = cli_read_policy(cli_value(cli, "policy", NULL), &policy, err);
     }
     if (rc == 0) {
         rc = verify_into(cli, bytes_of_buf(&raw), policy, &report, err);

@@ -1,0 +1,35 @@
+/* What commands that verify evidence read from files: trust roots, collateral, policy. */
+#ifndef DSTACK_CLI_TRUST_H
+#define DSTACK_CLI_TRUST_H
+
+#include <dstack/collateral.h>
+#include <dstack/policy.h>
+#include <dstack/verifier.h>
+
+#include "base/auto.h"
+
+#define CLI_MAX_ROOTS 16
+
+DSTACK_AUTO_DEFINE(verifier, dstack_verifier, dstack_verifier_free)
+
+/* Trust roots of one --root file: DER, or PEM with one or more certificates. The roots borrow from
+ * the struct. */
+typedef struct cli_roots {
+    dstack_buf content;
+    dstack_buf ders[CLI_MAX_ROOTS];
+    char names[CLI_MAX_ROOTS][64];
+    dstack_trust_root roots[CLI_MAX_ROOTS];
+    size_t count;
+} cli_roots;
+
+/* Named after the file: "root.pem", "root.pem#2". */
+int cli_read_roots(const char *path, cli_roots *out, dstack_error *err);
+void cli_roots_clear(cli_roots *roots);
+DSTACK_AUTO_DEFINE_CLEAR(cli_roots, cli_roots, cli_roots_clear)
+
+/* A collateral bundle, JSON. */
+int cli_read_collateral(const char *path, dstack_collateral **out, dstack_error *err);
+/* A TCB policy, YAML or JSON. */
+int cli_read_policy(const char *path, dstack_policy **out, dstack_error *err);
+
+#endif
