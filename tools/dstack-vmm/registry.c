@@ -177,7 +177,7 @@ void registry_forget_restarts(struct registry *registry, const char *id) {
     *restart_state_of(registry, id) = (struct restart_state){0};
 }
 
-/* A VM that should run, whose guest neither powered off nor reported why it cannot go on: a refusal
+/* A VM that should run, whose guest neither powered off nor gave up booting with a reason: a refusal
  * is final, and trying again would only repeat it. */
 static bool wants_restart(const char *dir, bool *running) {
     bool started = false;
@@ -188,7 +188,8 @@ static bool wants_restart(const char *dir, bool *running) {
         removing == NULL || access(removing, F_OK) == 0) {
         return false;
     }
-    return started && !runtime.powered_off && runtime.boot_error[0] == 0;
+    return started && !runtime.powered_off &&
+           (runtime.boot_error[0] == 0 || strcmp(runtime.boot_progress, "done") == 0);
 }
 
 static void tick_one(struct registry *registry, const char *id, int64_t now) {
