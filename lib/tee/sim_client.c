@@ -51,9 +51,10 @@ static int connect_socket(const char *path, dstack_error *err) {
         return error_set_errno(err, DSTACK_E_IO, "socket");
     }
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        /* A full backlog, or a socket whose server is about to come back. */
+        const bool is_passing = errno == EAGAIN || errno == ECONNREFUSED;
         const int rc = error_set_errno(
-            err, errno == EAGAIN ? DSTACK_E_TIMEOUT : DSTACK_E_NOT_FOUND, "simulated TEE at %s",
-            path);
+            err, is_passing ? DSTACK_E_TIMEOUT : DSTACK_E_NOT_FOUND, "simulated TEE at %s", path);
         close(fd);
         return rc;
     }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -126,23 +127,35 @@ int sim_serve_fd(sim_vm *vm, int fd, int stop_fd, dstack_error *err) {
     return serve(vm, fd, stop_fd, -1, err);
 }
 
-/* A socket that nobody listens on any more is replaced; one that answers is not. */
-static int listen_on(const char *path, int *out, dstack_error *err) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof address.sun_path) {
+static int address_of(const char *path, const char *suffix, struct sockaddr_un *out,
+                      dstack_error *err) {
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    const int len = snprintf(out->sun_path, sizeof out->sun_path, "%s%s", path, suffix);
+    if (len < 0 || (size_t)len >= sizeof out->sun_path) {
         return error_set(err, DSTACK_E_ARGUMENT, "socket path is too long: %s", path);
     }
-    strcpy(address.sun_path, path);
+    return 0;
+}
+
+/* A socket that nobody listens on any more is replaced; one that answers is not. The new one takes
+ * the name only once it listens, so that a client never finds the name missing. */
+static int listen_on(const char *path, int *out, dstack_error *err) {
+    struct sockaddr_un address, fresh;
+    int rc;
+    if ((rc = address_of(path, "", &address, err)) != 0 ||
+        (rc = address_of(path, ".new", &fresh, err)) != 0) {
+        return rc;
+    }
     DSTACK_AUTO(fd) int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (probe >= 0 && connect(probe, (struct sockaddr *)&address, sizeof address) == 0) {
         return error_set(err, DSTACK_E_EXISTS, "%s is served already", path);
     }
-    unlink(path);
+    unlink(fresh.sun_path);
     DSTACK_AUTO(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     const mode_t mask = umask(0177);
-    const bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    const bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&fresh, sizeof fresh) == 0;
     umask(mask);
-    if (!bound || listen(fd, BACKLOG) != 0) {
+    if (!bound || listen(fd, BACKLOG) != 0 || rename(fresh.sun_path, path) != 0) {
         return error_set_errno(err, DSTACK_E_IO, "listening on %s", path);
     }
     *out = fd;
