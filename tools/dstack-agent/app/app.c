@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "host/host_api.h"
 #include "keys/app_keys.h"
+#include "console_log.h"
 #include "paths.h"
 #include "proc.h"
 #include "service/log.h"
@@ -167,7 +168,7 @@ static int app_stop(dstack_error *err) {
 
 int app_main(int argc, char **argv) {
     dstack_error err = {0};
-    log_init("dstack-app", "info", NULL);
+    log_to_console("dstack-app");
     if (argc == 2 && strcmp(argv[1], "stop") == 0) {
         return app_stop(&err) == 0 ? 0 : 1;
     }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "boot/runner.h"
+#include "console_log.h"
 #include "paths.h"
 #include "service/log.h"
 
@@ -78,7 +79,7 @@ int boot_main(int argc, char **argv) {
         fprintf(stderr, "usage: dstack-agent boot [--no-power-off]\n");
         return 2;
     }
-    log_init("dstack-boot", "info", NULL);
+    log_to_console("dstack-boot");
     static boot b; /* outlives a stage that overran */
     b.host = host_api_open(AGENT_HOST_PORT, HOST_WAIT_MS);
     static const boot_observer observer = {stage_begins, stage_ended};

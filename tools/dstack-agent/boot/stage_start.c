@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <time.h>
 
 #include <sodium.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -16,6 +18,7 @@
 #include "proc.h"
 
 #define SHARE_WAIT_MS 30000
+#define TEE_WAIT_MS 30000
 #define OS_RELEASE "/usr/lib/os-release"
 
 int stage_share(void *context, dstack_error *err) {
@@ -119,8 +122,16 @@ int stage_tee(void *context, dstack_error *err) {
         return rc;
     }
     const dstack_tee_options options = {.sim_root = bytes_of_buf(&b->sim_root)};
-    return dstack_tee_open(b->sim_root.len > 0 ? "sim:port:" DSTACK_TEE_SIM_PORT : "tdx", &options,
-                           &b->tee, err);
+    const char *url = b->sim_root.len > 0 ? "sim:port:" DSTACK_TEE_SIM_PORT : "tdx";
+    /* The device's node comes with its driver, which may be later than this program. */
+    int64_t until = clock_monotonic_ms() + TEE_WAIT_MS;
+    for (;;) {
+        rc = dstack_tee_open(url, &options, &b->tee, err);
+        if (rc != DSTACK_E_NOT_FOUND || clock_monotonic_ms() >= until) {
+            return rc;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 200000000L}, NULL);
+    }
 }
 
 int stage_time(void *context, dstack_error *err) {

@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "boot/share.h"
 #include "evidence.h"
+#include "console_log.h"
 #include "paths.h"
 #include "serve/agent.h"
 #include "service/log.h"
@@ -153,7 +154,7 @@ int serve_main(int argc, char **argv) {
         fprintf(stderr, "usage: dstack-agent serve\n");
         return 2;
     }
-    log_init("dstack-agent", "info", NULL);
+    log_to_console("dstack-agent");
     umask(077);
     sigset_t signals;
     sigemptyset(&signals);
