@@ -66,13 +66,13 @@ static void status_metrics(http_request *request, http_response *response, void 
 }
 
 int gateway_start_listeners(gateway *g, dstack_error *err) {
-    static rpc_binding binding; /* one gateway per process */
+    static rpc_binding binding; /* one gateway per process; listeners keep what they are given */
     binding = (rpc_binding){.service = &gateway_service, .app = g};
-    const http_route rpc_routes[] = {
+    static const http_route rpc_routes[] = {
         {"*", "/prpc/*", rpc_handle, &binding, 0, 0},
         {"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE},
     };
-    const http_route inner_routes[] = {
+    static const http_route inner_routes[] = {
         {"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE},
         {"GET", "/index", index_page, NULL, 0, 0},
         {"GET", "/acme-info", acme_info_page, NULL, 0, 0},
