@@ -13,15 +13,52 @@
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
 
+/* Options that set a member of vm_config, and how their text is read. */
+enum kind { KIND_NUMBER, KIND_SIZE, KIND_BOOL, KIND_TEXT };
+
+static const struct member {
+    const char *option, *key;
+    enum kind kind;
+} members[] = {
+    {"cpus", "cpu_count", KIND_NUMBER},
+    {"cpu-count", "cpu_count", KIND_NUMBER},
+    {"memory", "memory_size", KIND_SIZE},
+    {"memory-size", "memory_size", KIND_SIZE},
+    {"qemu-version", "qemu_version", KIND_TEXT},
+    {"qemu-single-pass-add-pages", "qemu_single_pass_add_pages", KIND_BOOL},
+    {"pic", "pic", KIND_BOOL},
+    {"pci-hole64-size", "pci_hole64_size", KIND_SIZE},
+    {"hugepages", "hugepages", KIND_BOOL},
+    {"hotplug-off", "hotplug_off", KIND_BOOL},
+    {"swtpm", "swtpm", KIND_BOOL},
+    {"num-gpus", "num_gpus", KIND_NUMBER},
+    {"num-nvswitches", "num_nvswitches", KIND_NUMBER},
+    {"num-nics", "num_nics", KIND_NUMBER},
+    {"num-verity-volumes", "num_verity_volumes", KIND_NUMBER},
+    {"ovmf-variant", "ovmf_variant", KIND_TEXT},
+    {"host-share-mode", "host_share_mode", KIND_TEXT},
+};
+
 static const struct cli_option tdx_options[] = {
     {"image", 'i', "DIR", "folder of the image"},
-    {"vm-config", 0, "JSON|FILE", "the machine as vm_config; single options below override it"},
-    {"cpu-count", 0, "N", "virtual CPUs (also --cpus)"},
-    {"cpus", 0, "N", "short for --cpu-count"},
-    {"memory-size", 0, "SIZE", "bytes, or with K, M, G (also --memory)"},
-    {"memory", 0, "SIZE", "short for --memory-size"},
+    {"vm-config", 0, "JSON|FILE", "the machine as vm_config; the options below override it"},
+    {"cpus", 0, "N", "virtual CPUs"},
+    {"cpu-count", 0, "N", "the same"},
+    {"memory", 0, "SIZE", "memory in bytes, or with K, M, G"},
+    {"memory-size", 0, "SIZE", "the same"},
     {"qemu-version", 0, "X.Y.Z", "QEMU that runs the guest"},
-    {"qemu-single-pass-add-pages", 0, "BOOL", "order in which QEMU adds pages; true means two passes"},
+    {"qemu-single-pass-add-pages", 0, "BOOL", "order in which QEMU adds pages; true: two passes"},
+    {"pic", 0, "BOOL", "the machine has a PIC"},
+    {"pci-hole64-size", 0, "SIZE", "64-bit PCI window"},
+    {"hugepages", 0, "BOOL", "memory comes from huge pages"},
+    {"hotplug-off", 0, "BOOL", "no ACPI hot-plug of PCI devices"},
+    {"swtpm", 0, "BOOL", "the machine has a software TPM (not measurable)"},
+    {"num-gpus", 0, "N", "passed-through GPUs"},
+    {"num-nvswitches", 0, "N", "passed-through NVSwitches"},
+    {"num-nics", 0, "N", "network interfaces"},
+    {"num-verity-volumes", 0, "N", "further verity volumes"},
+    {"ovmf-variant", 0, "NAME", "firmware layout"},
+    {"host-share-mode", 0, "MODE", "how the host's files reach the guest"},
     {"acpi-loader", 0, "HEX", "SHA-384 of etc/table-loader as QEMU gives it"},
     {"acpi-rsdp", 0, "HEX", "SHA-384 of etc/acpi/rsdp"},
     {"acpi-tables", 0, "HEX", "SHA-384 of etc/acpi/tables"},
@@ -29,54 +66,49 @@ static const struct cli_option tdx_options[] = {
     {NULL},
 };
 
-/* Sets a member of the vm_config object from an option, when it is given. */
-static int override_int(struct cli *cli, json_t *config, const char *option, const char *key,
-                        int64_t max, dstack_error *err) {
-    int64_t value = 0;
-    const int rc = cli_int(cli, option, 0, 0, max, &value, err);
-    if (rc == 0 && cli_has(cli, option)) {
-        json_object_set_new(config, key, json_integer(value));
-    }
-    return rc;
-}
-
-static int override_size(struct cli *cli, json_t *config, const char *option, dstack_error *err) {
-    uint64_t value = 0;
-    const int rc = cli_size(cli, option, 0, 1, &value, err);
-    if (rc == 0 && cli_has(cli, option)) {
-        if (value > INT64_MAX) {
-            return cli_usage(err, "--%s is too large", option);
+static int read_member(struct cli *cli, const struct member *m, json_t **out, dstack_error *err) {
+    const char *text = cli_value(cli, m->option, NULL);
+    int64_t number = 0;
+    uint64_t size = 0;
+    int rc = 0;
+    switch (m->kind) {
+    case KIND_NUMBER:
+        rc = cli_int(cli, m->option, 0, 0, UINT32_MAX, &number, err);
+        *out = json_integer(number);
+        break;
+    case KIND_SIZE:
+        rc = cli_size(cli, m->option, 0, 1, &size, err);
+        if (rc == 0 && size > INT64_MAX) {
+            rc = cli_usage(err, "--%s is too large", m->option);
         }
-        json_object_set_new(config, "memory_size", json_integer((json_int_t)value));
+        *out = json_integer((json_int_t)size);
+        break;
+    case KIND_BOOL:
+        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
+            rc = cli_usage(err, "--%s: true or false expected", m->option);
+        }
+        *out = json_boolean(strcmp(text, "true") == 0);
+        break;
+    case KIND_TEXT:
+    default:
+        *out = json_string(text);
+        break;
     }
     return rc;
-}
-
-static int override_two_pass(struct cli *cli, json_t *config, dstack_error *err) {
-    const char *value = cli_value(cli, "qemu-single-pass-add-pages", NULL);
-    if (value == NULL) {
-        return 0;
-    }
-    const bool yes = strcmp(value, "true") == 0;
-    if (!yes && strcmp(value, "false") != 0) {
-        return cli_usage(err, "--qemu-single-pass-add-pages: true or false expected");
-    }
-    json_object_set_new(config, "qemu_single_pass_add_pages", json_boolean(yes));
-    return 0;
 }
 
 static int apply_overrides(struct cli *cli, json_t *config, dstack_error *err) {
-    int rc;
-    if ((rc = override_int(cli, config, "cpus", "cpu_count", UINT32_MAX, err)) != 0 ||
-        (rc = override_int(cli, config, "cpu-count", "cpu_count", UINT32_MAX, err)) != 0 ||
-        (rc = override_size(cli, config, "memory", err)) != 0 ||
-        (rc = override_size(cli, config, "memory-size", err)) != 0 ||
-        (rc = override_two_pass(cli, config, err)) != 0) {
-        return rc;
-    }
-    const char *qemu = cli_value(cli, "qemu-version", NULL);
-    if (qemu != NULL) {
-        json_object_set_new(config, "qemu_version", json_string(qemu));
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        json_t *value = NULL;
+        if (!cli_has(cli, members[i].option)) {
+            continue;
+        }
+        const int rc = read_member(cli, &members[i], &value, err);
+        if (rc != 0) {
+            json_decref(value);
+            return rc;
+        }
+        json_object_set_new(config, members[i].key, value);
     }
     return 0;
 }
