@@ -1,0 +1,32 @@
+/* What the commands that verify evidence share. */
+#ifndef DSTACK_CMD_EVIDENCE_H
+#define DSTACK_CMD_EVIDENCE_H
+
+#include <dstack/attestation.h>
+
+#include "cli.h"
+#include "cli_trust.h"
+
+DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
+
+/* --collateral, --root, --image, --policy, --report-data and --nonce. */
+extern const struct cli_option evidence_cli_options[];
+
+typedef struct evidence_options {
+    dstack_verifier *verifier;
+    dstack_policy *policy;
+    uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    dstack_attestation_options attestation; /* borrows the members above */
+} evidence_options;
+
+int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *err);
+void evidence_options_clear(evidence_options *options);
+DSTACK_AUTO_DEFINE_CLEAR(evidence_options, evidence_options, evidence_options_clear)
+
+/* The claims with their anchors; the whole report with --json. */
+int evidence_print(struct cli *cli, const char *title, const dstack_verified *verified,
+                   dstack_error *err);
+/* The attestation of a verification request: {"attestation": hex} or {"quote", "event_log"}. */
+int evidence_from_request(dstack_bytes json, dstack_attestation **out, dstack_error *err);
+
+#endif
