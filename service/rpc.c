@@ -9,9 +9,11 @@
 #include <gnutls/crypto.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "service/log.h"
+#include "service/rate.h"
 #include "service/rpc_internal.h"
 
 typedef enum wire { WIRE_JSON, WIRE_PROTOBUF } wire;
@@ -238,6 +240,13 @@ int rpc_check_caller(rpc_call *call, const rpc_binding *binding, dstack_error *e
 
 /* ---- dispatch --------------------------------------------------------------------------------- */
 
+static bool within_rate(const rpc_call *call, const rpc_binding *binding) {
+    rpc_caller caller = call->method->caller;
+    return binding->rate == NULL ||
+           (caller != RPC_CALLER_ANYONE && caller != RPC_CALLER_CUSTOM) ||
+           rate_limit_take(binding->rate, http_request_peer(call->http), clock_monotonic_ms());
+}
+
 /* Returns the HTTP status; err is set unless it is 200. */
 static int run_method(rpc_call *call, const rpc_binding *binding, wire form,
                       http_response *response, dstack_error *err) {
@@ -246,6 +255,10 @@ static int run_method(rpc_call *call, const rpc_binding *binding, wire form,
         (limit != 0 && http_request_body(call->http).len > limit)) {
         error_set(err, DSTACK_E_LIMIT, "failed to read data: payload too large");
         return 413;
+    }
+    if (!within_rate(call, binding)) {
+        error_set(err, DSTACK_E_LIMIT, "too many requests");
+        return 429;
     }
     if (learn_identity(call, err) != 0) {
         return 400;

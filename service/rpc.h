@@ -78,6 +78,7 @@ struct rpc_service {
 typedef struct rpc_binding {
     const rpc_service *service;
     void *app;
+    struct rate_limit *rate; /* applied to RPC_CALLER_ANYONE and _CUSTOM methods (429); NULL: none */
     const uint8_t *token_hash; /* SHA-256 of the bearer token, 32 bytes; NULL: no token is right */
     /* Told after each call, for metrics and audit; may be NULL. status is the HTTP status. */
     void (*observe)(const rpc_call *call, int status, int64_t microseconds);

@@ -55,6 +55,7 @@ void kms_close(kms *k) {
     }
     http_tls_free(k->tls);
     metrics_free(k->metrics);
+    rate_limit_free(k->rate);
     kms_authority_clear(&k->authority);
     kms_store_clear(&k->store);
     kms_auth_free(k->auth);
@@ -156,9 +157,16 @@ static int open_metrics(kms *k, dstack_error *err) {
     return 0;
 }
 
+static int open_rate(kms *k, dstack_error *err) {
+    k->rate = rate_limit_new((unsigned)config_int(k->config, "rpc.public_rate"),
+                             (unsigned)config_int(k->config, "rpc.public_burst"));
+    return k->rate != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+}
+
 static size_t fill_routes(kms *k) {
     size_t n = 0;
-    k->binding = (rpc_binding){.service = &kms_rpc_service, .app = k, .observe = observe};
+    k->binding = (rpc_binding){
+        .service = &kms_rpc_service, .app = k, .rate = k->rate, .observe = observe};
     k->routes[n++] = (http_route){"*", "/prpc/*", rpc_handle, &k->binding, (size_t)4 << 20,
                                   HTTP_ROUTE_TAKES_OVERSIZE};
     k->routes[n++] = (http_route){"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE};
@@ -196,5 +204,6 @@ int kms_serve(kms *k, dstack_error *err) {
                  : kms_authority_open(&k->authority, &k->store, k->insecure, clock_unix(), err);
     rc = rc != 0 ? rc : open_tls(k, err);
     rc = rc != 0 ? rc : open_metrics(k, err);
+    rc = rc != 0 ? rc : open_rate(k, err);
     return rc != 0 ? rc : open_listener(k, err);
 }

@@ -7,6 +7,7 @@
 #include "service/daemon.h"
 #include "service/http.h"
 #include "service/metrics.h"
+#include "service/rate.h"
 #include "service/rpc.h"
 #include "service/trust.h"
 #include "service/workload.h"
@@ -24,6 +25,7 @@ typedef struct kms {
     http_server *server;
     http_tls *tls;
     int64_t rpc_issued; /* UNIX time of the present server certificate */
+    rate_limit *rate;
     metrics *metrics;
     metrics_series *requests;
     metrics_series *failures;
