@@ -287,7 +287,8 @@ vmm_cli() {
 
 # make_manifest NAME COMPOSE OUTPUT
 make_manifest() {
-    "$bin/dstack" compose new "$2" --name "$1" --kms --gateway --no-secure-time --output "$3"
+    vmm_cli deploy "$2" --name "$1" --kms --gateway --no-secure-time --image dstack-sim --dry-run \
+        --json | jq -j .appCompose >"$3"
 }
 
 deploy_app() {
