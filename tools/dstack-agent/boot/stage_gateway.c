@@ -29,6 +29,8 @@ static int client_cert(boot *b, dstack_secret **key, dstack_buf *chain, dstack_e
     };
     const dstack_csr_spec spec = {
         .subject = "dstack-guest-agent",
+        /* The gateway believes evidence, not what a certificate said earlier. */
+        .with_quote = true,
         .client_auth = true,
         .with_app_info = true,
         .has_not_after = true,
