@@ -1,0 +1,214 @@
+/* Quote verifications per second of CPU time of one thread.
+ *
+ *   bench_verify [--peer PROGRAM] [--rounds N] [--seconds S] [--only warm|cold|parse]
+ *                QUOTE COLLATERAL NOW [ROOT.der]
+ *
+ * cold: a verifier that has seen neither collateral nor platform, made for the one quote;
+ * warm: both known. Rounds of all measurements are
+ * interleaved and the lowest of each counts. The peer is run once per round in the same way; it
+ * takes QUOTE COLLATERAL NOW SECONDS and prints microseconds of CPU per verification. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <dstack/verifier.h>
+
+#include "base/auto.h"
+#include "base/cursor.h"
+#include "base/file.h"
+#include "crypto/ecdsa.h"
+#include "verify/dcap/collateral.h"
+
+typedef struct bench {
+    const char *quote_path, *collateral_path, *now_text, *peer, *only;
+    dstack_buf quote, root;
+    dstack_collateral *collateral;
+    int64_t now;
+    double seconds;
+    int rounds;
+} bench;
+
+static void die(const char *what, const dstack_error *err) {
+    fprintf(stderr, "bench_verify: %s: %s\n", what, err == NULL ? "failed" : err->message);
+    exit(1);
+}
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static dstack_verifier *open_verifier(const bench *b) {
+    const dstack_trust_root root = {"bench root", {b->root.data, b->root.len}};
+    const dstack_verifier_options options = {
+        .roots = &root,
+        .root_count = b->root.len > 0 ? 1 : 0,
+        .no_builtin_root = b->root.len > 0,
+    };
+    dstack_verifier *v = NULL;
+    dstack_error err = {0};
+    if (dstack_verifier_new(&v, &options, &err) != 0) {
+        die("verifier", &err);
+    }
+    return v;
+}
+
+static void check(const bench *b, dstack_verifier *v, dstack_collateral *collateral) {
+    dstack_quote_report report;
+    dstack_error err = {0};
+    if (dstack_verifier_check_with(v, bytes_of_buf(&b->quote), collateral, NULL, b->now, &report,
+                                   &err) != 0) {
+        die("check", &err);
+    }
+}
+
+static void cold(const bench *b, void *state) {
+    dstack_verifier *v = open_verifier(b);
+    check(b, v, b->collateral);
+    dstack_verifier_free(v);
+}
+
+static void warm(const bench *b, void *state) {
+    check(b, state, b->collateral);
+}
+
+static void parse(const bench *b, void *state) {
+    dstack_quote q;
+    dstack_error err = {0};
+    if (dstack_quote_parse(&q, bytes_of_buf(&b->quote), &err) != 0) {
+        die("parse", &err);
+    }
+}
+
+/* Microseconds of CPU per call. */
+static double measure(const bench *b, void (*call)(const bench *, void *), void *state) {
+    double start = cpu_seconds();
+    long count = 0;
+    while (cpu_seconds() - start < b->seconds) {
+        for (int i = 0; i < 20; i++) {
+            call(b, state);
+        }
+        count += 20;
+    }
+    return (cpu_seconds() - start) / (double)count * 1e6;
+}
+
+static double run_peer(const bench *b) {
+    int ends[2];
+    char seconds[32], text[64] = "";
+    snprintf(seconds, sizeof seconds, "%g", b->seconds);
+    if (pipe(ends) != 0) {
+        die("pipe", NULL);
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], 1);
+        execl(b->peer, b->peer, b->quote_path, b->collateral_path, b->now_text, seconds, NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    ssize_t got = read(ends[0], text, sizeof text - 1);
+    close(ends[0]);
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0 || got <= 0) {
+        die(b->peer, NULL);
+    }
+    return strtod(text, NULL);
+}
+
+static void lower(double *best, double value) {
+    if (*best == 0 || value < *best) {
+        *best = value;
+    }
+}
+
+static bool wanted(const bench *b, const char *name) {
+    return b->only == NULL || strcmp(b->only, name) == 0;
+}
+
+static void report(const char *name, double us, double peer) {
+    if (us == 0) {
+        return;
+    }
+    printf("%-14s %9.2f us  %9.0f per CPU second", name, us, 1e6 / us);
+    if (peer > 0) {
+        printf("  %6.2f x the peer's rate", peer / us);
+    }
+    printf("\n");
+}
+
+static void run(const bench *b) {
+    double colds = 0, warms = 0, parses = 0, peer = 0;
+    dstack_verifier *known = open_verifier(b);
+    check(b, known, b->collateral);
+    for (int round = 0; round < b->rounds; round++) {
+        if (wanted(b, "warm")) {
+            lower(&warms, measure(b, warm, known));
+        }
+        if (b->peer != NULL) {
+            lower(&peer, run_peer(b));
+        }
+        if (wanted(b, "cold")) {
+            lower(&colds, measure(b, cold, NULL));
+        }
+        if (wanted(b, "parse")) {
+            lower(&parses, measure(b, parse, NULL));
+        }
+    }
+    dstack_verifier_free(known);
+    printf("signatures by %s; lowest of %d interleaved rounds of %g s\n", ecdsa_backend(),
+           b->rounds, b->seconds);
+    report("peer", peer, 0);
+    report("cold", colds, peer);
+    report("warm", warms, peer);
+    report("parse", parses, 0);
+}
+
+static void load(bench *b, char **args, int count) {
+    dstack_buf text = {0};
+    dstack_error err = {0};
+    b->quote_path = args[0];
+    b->collateral_path = args[1];
+    b->now_text = args[2];
+    b->now = strtoll(args[2], NULL, 10);
+    if (file_read(args[0], DSTACK_QUOTE_MAX_SIZE, &b->quote, &err) != 0 ||
+        file_read(args[1], DSTACK_COLLATERAL_MAX_SIZE, &text, &err) != 0 ||
+        dstack_collateral_parse(&b->collateral, bytes_of_buf(&text), &err) != 0 ||
+        (count > 3 && file_read(args[3], 65536, &b->root, &err) != 0)) {
+        die("input", &err);
+    }
+    dstack_buf_clear(&text);
+}
+
+int main(int argc, char **argv) {
+    bench b = {.seconds = 1, .rounds = 6};
+    int at = 1;
+    for (; at + 1 < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
+        if (strcmp(argv[at], "--peer") == 0) {
+            b.peer = argv[at + 1];
+        } else if (strcmp(argv[at], "--only") == 0) {
+            b.only = argv[at + 1];
+        } else if (strcmp(argv[at], "--rounds") == 0) {
+            b.rounds = atoi(argv[at + 1]);
+        } else if (strcmp(argv[at], "--seconds") == 0) {
+            b.seconds = strtod(argv[at + 1], NULL);
+        } else {
+            break;
+        }
+    }
+    if (argc - at < 3 || argc - at > 4 || b.rounds < 1) {
+        fprintf(stderr, "usage: bench_verify [--peer PROGRAM] [--rounds N] [--seconds S] "
+                        "[--only warm|cold|parse] QUOTE COLLATERAL NOW [ROOT.der]\n");
+        return 2;
+    }
+    load(&b, argv + at, argc - at);
+    run(&b);
+    dstack_collateral_free(b.collateral);
+    dstack_buf_clear(&b.quote);
+    dstack_buf_clear(&b.root);
+    return 0;
+}
