@@ -176,18 +176,16 @@ uint64_t json_in_uint(json_in *in, uint64_t max) {
     }
     dstack_bytes text = whole_part(in);
     uint64_t value = 0;
-    for (size_t i = 0; i < text.len && value <= max; i++) {
-        if (value > (UINT64_MAX - 9) / 10) {
-            value = UINT64_MAX;
-            break;
-        }
-        value = value * 10 + (uint64_t)(text.data[i] - '0');
+    bool over = false;
+    for (size_t i = 0; i < text.len; i++) {
+        over |= __builtin_mul_overflow(value, 10, &value);
+        over |= __builtin_add_overflow(value, text.data[i] - '0', &value);
     }
     uint8_t after = here(in);
     if (after == '.' || after == 'e' || after == 'E') {
         json_in_fail(in, "an integer is expected, not a fraction");
     }
-    if (value > max) {
+    if (over || value > max) {
         json_in_fail(in, "an integer is out of range");
     }
     return in->fault == NULL ? value : 0;
