@@ -103,10 +103,5 @@ bool pem_looks_like(dstack_bytes text) {
         return false;
     }
     dstack_bytes before;
-    /* A SEQUENCE with a long length is DER, whatever texts lie inside: evidence in a certificate
-     * carries its own chain as PEM. */
-    if (text.len >= 2 && text.data[0] == 0x30 && text.data[1] >= 0x80) {
-        return false;
-    }
     return split(&text, begin_mark, &before);
 }

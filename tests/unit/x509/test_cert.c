@@ -205,15 +205,6 @@ static void pem_reads_blocks_within_any_text(void **state) {
     assert_int_equal(blocks, 0);
 }
 
-static void der_that_holds_pem_text_is_der(void **state) {
-    DSTACK_AUTO(buf) dstack_buf der = {0};
-    static const char text[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    assert_true(pem_looks_like(bytes_of_str(text)));
-    buf_put(&der, "\x30\x82\x01\x00", 4);
-    buf_put_str(&der, text);
-    assert_false(pem_looks_like(bytes_of_buf(&der)));
-}
-
 static void pem_round_trips(void **state) {
     (void)state;
     dstack_error err = {0};
@@ -418,7 +409,6 @@ int main(void) {
         cmocka_unit_test(names_outside_ascii_and_empty_validities_are_refused),
         cmocka_unit_test(requests_read_back_and_prove_possession),
         cmocka_unit_test(pem_reads_blocks_within_any_text),
-        cmocka_unit_test(der_that_holds_pem_text_is_der),
         cmocka_unit_test(pem_round_trips),
         cmocka_unit_test(intels_root_reads_as_published),
         cmocka_unit_test(other_vendors_roots_parse),
