@@ -403,7 +403,6 @@ static void der_that_holds_pem_text_is_der(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(der_that_holds_pem_text_is_der),
         cmocka_unit_test(the_profile_of_a_ca_is_byte_exact),
         cmocka_unit_test(what_is_built_reads_back),
         cmocka_unit_test(names_outside_ascii_and_empty_validities_are_refused),
