@@ -61,11 +61,13 @@ static int connect_socket(const char *path, dstack_error *err) {
     return fd;
 }
 
-/* The port admits one opener at a time, and reads as ended while the host's side is away. */
+/* The port admits one opener at a time, reads as ended while the host's side is away, and early in
+ * the boot udev may not have named it yet. */
 static int open_port(const char *path, dstack_error *err) {
     const int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
-        return error_set_errno(err, errno == EBUSY ? DSTACK_E_TIMEOUT : DSTACK_E_NOT_FOUND,
+        const bool is_passing = errno == EBUSY || errno == ENOENT;
+        return error_set_errno(err, is_passing ? DSTACK_E_TIMEOUT : DSTACK_E_NOT_FOUND,
                                "simulated TEE at %s", path);
     }
     return fd;
