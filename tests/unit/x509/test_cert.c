@@ -408,6 +408,7 @@ int main(void) {
         cmocka_unit_test(names_outside_ascii_and_empty_validities_are_refused),
         cmocka_unit_test(requests_read_back_and_prove_possession),
         cmocka_unit_test(pem_reads_blocks_within_any_text),
+        cmocka_unit_test(der_that_holds_pem_text_is_der),
         cmocka_unit_test(pem_round_trips),
         cmocka_unit_test(intels_root_reads_as_published),
         cmocka_unit_test(other_vendors_roots_parse),
