@@ -45,6 +45,16 @@ void fetched_clear(struct fetched *fetched) {
     dstack_buf_clear(&fetched->leaf);
 }
 
+/* Keeps the leaf that this handshake proved the peer to hold; who that is, is judged later. */
+static int keep_leaf(const dstack_bytes *chain, size_t count, void *user, dstack_error *err) {
+    dstack_buf *leaf = user;
+    buf_reset(leaf);
+    if (count > 0) {
+        buf_put_bytes(leaf, chain[0]);
+    }
+    return buf_check(leaf, err);
+}
+
 int verify_fetch(const struct verify_setup *setup, const char *host, unsigned port, const char *path,
                  bool trusted, struct fetched *out, dstack_error *err) {
     char url[512];
@@ -59,6 +69,7 @@ int verify_fetch(const struct verify_setup *setup, const char *host, unsigned po
                                        : setup->ca.len > 0 ? HTTP_CLIENT_TRUST_CA
                                                               : HTTP_CLIENT_TRUST_SYSTEM,
                               .ca_pem = bytes_of_buf(&setup->ca),
+                              .verify = keep_leaf, .user = &out->leaf,
                               .connect_address = setup->connect},
         &local);
     if (client == NULL) {
@@ -71,9 +82,7 @@ int verify_fetch(const struct verify_setup *setup, const char *host, unsigned po
     }
     out->status = response.status;
     buf_put(&out->body, response.body.data, response.body.len);
-    buf_put_bytes(&out->leaf, http_client_server_cert(client));
     rc = buf_check(&out->body, err);
-    rc = rc != 0 ? rc : buf_check(&out->leaf, err);
     if (rc == 0 && out->leaf.len == 0) {
         rc = error_set(err, DSTACK_E_FORMAT, "%s showed no certificate", url);
     }
