@@ -22,7 +22,6 @@ extern "C" {
 #endif
 
 struct gnutls_session_int;
-struct gnutls_certificate_credentials_st;
 
 /** A certificate chain and its private key, loaded once, shared by many sessions and threads. */
 typedef struct dstack_tls_identity dstack_tls_identity;
@@ -60,9 +59,9 @@ typedef struct dstack_tls_server {
 
 /**
  * Prepares a fresh server session: priorities, ALPN, request for and judgement of client
- * certificates. The session keeps a pointer to `server`, which must outlive it. Usable for sessions
- * that another library created (call it from that library's certificate callback, before the
- * certificate request is written): then `identity` is NULL and the credentials are left alone.
+ * certificates. The session's user pointer is taken for `server`, which must outlive it. Usable for
+ * sessions that another library created (call it from that library's certificate callback, before
+ * the certificate request is written): then `identity` is NULL and the credentials are left alone.
  */
 DSTACK_API int dstack_tls_server_setup(struct gnutls_session_int *session,
                                        const dstack_tls_server *server,
