@@ -75,6 +75,32 @@ DSTACK_API int dstack_collateral_new(dstack_collateral **out, const dstack_colla
 DSTACK_API int dstack_collateral_expires(const dstack_collateral *collateral, int64_t *expires,
                                          dstack_error *err);
 
+/** Where collateral is fetched from. Start with all members zero. */
+typedef struct dstack_collateral_servers {
+    /** Base URLs of Intel's service or of caches of it, tried in order until one gives everything;
+     * none: DSTACK_COLLATERAL_DEFAULT_SERVER. */
+    const char *const *urls;
+    size_t url_count;
+    int64_t timeout_ms; /**< For one request; 0: 30 seconds. */
+    const char *proxy;  /**< URL of a proxy; NULL: none. The environment is not read. */
+    bool early;         /**< The early update of TCB info and QE identity, not the standard one. */
+} dstack_collateral_servers;
+
+#define DSTACK_COLLATERAL_DEFAULT_SERVER "https://pccs.phala.network"
+
+/**
+ * Fetches what verifies this quote: Intel's Provisioning Certification Service, API version 4. For
+ * a quote with an encrypted PPID the PCK certificate is fetched too. Blocks; nothing is verified.
+ *
+ * @param quote    binary.
+ * @param servers  may be NULL.
+ * @return 0; the quote parser's statuses; DSTACK_E_NETWORK or DSTACK_E_TIMEOUT when no server could
+ * be reached; DSTACK_E_DCAP_COLLATERAL_FETCH when the last one's answers could not be used;
+ *         DSTACK_E_UNSUPPORTED in a build without network.
+ */
+DSTACK_API int dstack_collateral_fetch(dstack_collateral **out, dstack_bytes quote,
+                                       const dstack_collateral_servers *servers, dstack_error *err);
+
 /** SHA-256 over all parts: two bundles with the same id are the same. 32 bytes, borrowed. */
 DSTACK_API dstack_bytes dstack_collateral_id(const dstack_collateral *collateral);
 

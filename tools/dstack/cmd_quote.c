@@ -1,4 +1,5 @@
 /* dstack quote parse|verify|collateral */
+#include <stdlib.h>
 #include <string.h>
 
 #include <dstack/collateral.h>
@@ -192,6 +193,41 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     return 0;
 }
 
+/* ---- collateral ---- */
+
+static int run_collateral(struct cli *cli, int argc, char **argv, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf raw = {0}, text = {0};
+    DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
+    const char *urls[16];
+    size_t count = 0;
+    for (const char *url; count < 16 && (url = cli_value_at(cli, "pccs", count)) != NULL;) {
+        urls[count++] = url;
+    }
+    const char *from_environment = getenv("PCCS_URL");
+    if (count == 0 && from_environment != NULL && from_environment[0] != '\0') {
+        urls[count++] = from_environment;
+    }
+    const dstack_collateral_servers servers = {
+        .urls = urls,
+        .url_count = count,
+        .proxy = getenv("https_proxy"),
+        .early = cli_has(cli, "early"),
+    };
+    int rc = read_quote(argv[0], &raw, err);
+    if (rc == 0) {
+        rc = dstack_collateral_fetch(&collateral, bytes_of_buf(&raw), &servers, err);
+    }
+    if (rc == 0) {
+        rc = dstack_collateral_to_json(collateral, false, &text, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    DSTACK_AUTO(json)
+    json_t *object = json_parse(bytes_of_buf(&text), SIZE_MAX, "collateral", err);
+    return object == NULL ? DSTACK_E_MEMORY : cli_print_json(cli, object, err);
+}
+
 /* ---- table ---- */
 
 static const struct cli_command quote_parse = {
@@ -230,7 +266,27 @@ static const struct cli_command quote_verify = {
     .run = run_verify,
 };
 
-static const struct cli_command *const quote_children[] = {&quote_parse, &quote_verify, NULL};
+static const struct cli_option collateral_options[] = {
+    {"pccs", 0, "URL", "server to ask (repeat for more, tried in order)"},
+    {"early", 0, NULL, "fetch the early TCB update, not the standard one"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct cli_command quote_collateral = {
+    .name = "collateral",
+    .summary = "Fetch the collateral that a quote is verified with",
+    .usage = "QUOTE [--pccs URL]...",
+    .help =
+        "Prints the JSON bundle that `dstack quote verify --collateral` takes. Without --pccs the\n"
+        "variable PCCS_URL names the server, or else " DSTACK_COLLATERAL_DEFAULT_SERVER ".",
+    .options = collateral_options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_collateral,
+};
+
+static const struct cli_command *const quote_children[] = {&quote_parse, &quote_verify,
+                                                           &quote_collateral, NULL};
 
 const struct cli_command cli_command_quote = {
     .name = "quote",

@@ -361,3 +361,11 @@ void json_in_skip(json_in *in) {
         }
     } while (in->fault == NULL && in->depth > base);
 }
+
+dstack_bytes json_in_text(json_in *in) {
+    (void)next(in); /* to the first byte of the value */
+    size_t start = in->c.pos;
+    json_in_skip(in);
+    return in->fault == NULL ? bytes_of(in->c.data + start, in->c.pos - start)
+                             : (dstack_bytes){NULL, 0};
+}

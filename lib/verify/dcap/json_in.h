@@ -55,5 +55,7 @@ bool json_in_bool(json_in *in);
 /* Reads null when it is next. */
 bool json_in_null(json_in *in);
 void json_in_skip(json_in *in);
+/* Skips a value and gives its exact text. */
+dstack_bytes json_in_text(json_in *in);
 
 #endif

@@ -112,19 +112,37 @@ static void sgx_extension(const made_spec *s, dstack_buf *out) {
     der_end(out, whole);
 }
 
+/* CRL distribution points with one URI (RFC 5280, 4.2.1.13). */
+static void crl_points(const char *uri, dstack_buf *out) {
+    size_t points = der_begin(out, DER_SEQUENCE);
+    size_t point = der_begin(out, DER_SEQUENCE);
+    size_t name = der_begin(out, DER_CONTEXT_CONSTRUCTED(0));
+    size_t full = der_begin(out, DER_CONTEXT_CONSTRUCTED(0));
+    der_put(out, DER_CONTEXT(6), bytes_of_str(uri));
+    der_end(out, full);
+    der_end(out, name);
+    der_end(out, point);
+    der_end(out, points);
+}
+
 static void make_cert(const made_spec *s, enum made_role role, enum made_role issuer,
                       enum made_signed what, dstack_buf *der) {
     static const uint8_t oid[] = {SGX_OID};
     DSTACK_AUTO(ecdsa_private) ecdsa_private *own = role_key(role);
     DSTACK_AUTO(ecdsa_private)
     ecdsa_private *signer = role == MADE_ROOT ? role_key(MADE_ROOT) : signing_key(s, issuer, what);
-    DSTACK_AUTO(buf) dstack_buf spki = {0}, sgx = {0}, issuer_name = {0};
+    DSTACK_AUTO(buf) dstack_buf spki = {0}, sgx = {0}, points = {0}, issuer_name = {0};
+    static const uint8_t points_oid[] = {0x55, 0x1d, 0x1f};
     dstack_error err = {0};
     const x509_name_spec issuer_spec = {.common_name = s->certs[issuer].name};
     assert_ok(x509_name_build(&issuer_spec, &issuer_name, &err), err);
     assert_ok(ecdsa_key_spki(ecdsa_private_public(own), &spki, &err), err);
     sgx_extension(s, &sgx);
-    const x509_extension custom = {.oid = bytes_of(oid, sizeof oid), .value = bytes_of_buf(&sgx)};
+    bool pointed = role == MADE_ROOT && s->root_crl_uri != NULL;
+    crl_points(pointed ? s->root_crl_uri : "", &points);
+    const x509_extension custom = {.oid = pointed ? bytes_of(points_oid, sizeof points_oid)
+                                                  : bytes_of(oid, sizeof oid),
+                                   .value = bytes_of_buf(pointed ? &points : &sgx)};
     const uint8_t serial[] = {(uint8_t)(role + 1)};
     const made_cert *c = &s->certs[role];
     const x509_build build = {
@@ -140,7 +158,7 @@ static void make_cert(const made_spec *s, enum made_role role, enum made_role is
         .is_ca = c->is_ca,
         .path_len = role == MADE_CA ? 0 : -1,
         .custom = &custom,
-        .custom_count = role == MADE_LEAF ? 1 : 0,
+        .custom_count = role == MADE_LEAF || pointed ? 1 : 0,
     };
     assert_ok(x509_cert_build(&build, signer, true, der, &err), err);
 }

@@ -55,8 +55,9 @@ typedef struct made_spec {
     dstack_td_report_15 td15;
     dstack_enclave_report qe;
     size_t auth_size;
-    bool unbound_key; /* the QE report vouches for another key */
-    bool no_chain;    /* certification data without certificates */
+    bool unbound_key;         /* the QE report vouches for another key */
+    const char *root_crl_uri; /* distribution point in the root certificate, or NULL */
+    bool no_chain;            /* certification data without certificates */
 } made_spec;
 
 typedef struct made {
