@@ -1,139 +1,217 @@
-/* dstack verify https://...: who answers there, proved from outside. */
+/* dstack verify https://HOST[:PORT]: the evidence behind an address, end to end. */
 #include <string.h>
 
 #include <dstack/manifest.h>
 
-#include "base/auto.h"
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
-#include "base/hex.h"
-#include "verify_url.h"
+#include "cli.h"
+#include "cli_trust.h"
+#include "verify/dcap/collateral.h"
+#include "verify/dcap/policy.h"
+#include "verify/verify.h"
 
-DSTACK_AUTO_DEFINE(policy, dstack_policy, dstack_policy_free)
+#define MAX_CERT_FILE ((size_t)4 << 20)
+#define MAX_IMAGES 16
+#define DEFAULT_TIMEOUT_S 20
 
-static const struct cli_option options[] = {
-    {"root", 0, "FILE", "hardware root to trust instead of Intel's (PEM or DER)"},
-    {"collateral", 0, "FILE", "collateral bundle of the platform (JSON); may be repeated"},
-    {"policy", 0, "FILE", "which TCB levels pass (JSON)"},
-    {"image", 0, "DIR", "guest image that the registers must follow from"},
-    {"ca", 0, "FILE", "roots for the public certificate (PEM; default: the system's)"},
-    {"connect", 0, "ADDR:PORT", "connect here instead of to the URL's host"},
-    {"app-id", 0, "HEX", "app id that must be running there"},
-    {"compose-hash", 0, "HEX", "manifest hash that must be running there"},
-    {"manifest", 0, "FILE", "manifest file that must be running there"},
-    {"gateway-app-id", 0, "HEX", "app id that the gateway must have"},
-    {"kms-root-key", 0, "HEX", "SHA-256 of the public key of the KMS root that must have issued"},
-    {"insecure-dev", 0, NULL, "accept what is marked as made in an insecure development mode"},
-    {NULL}};
+/* UpToDate and nothing else; how a platform is made up does not matter. */
+static const char default_policy[] =
+    "{\"allow_dynamic_platform\":true,\"allow_cached_keys\":true,\"allow_smt\":true}";
 
-static int open_verifier(const struct cli *cli, cli_roots *roots, dstack_verifier **out,
-                         dstack_error *err) {
-    const char *root = cli_value(cli, "root", NULL);
-    const char *file;
-    int rc = root != NULL ? cli_read_roots(root, roots, err) : 0;
-    rc = rc != 0 ? rc
-                 : dstack_verifier_new(out,
-                                       &(dstack_verifier_options){.roots = roots->roots,
-                                                                  .root_count = roots->count,
-                                                                  .no_builtin_root = root != NULL},
-                                       err);
-    for (size_t i = 0; rc == 0 && (file = cli_value_at(cli, "collateral", i)) != NULL; i++) {
-        dstack_collateral *collateral = NULL;
-        rc = cli_read_collateral(file, &collateral, err);
-        rc = rc != 0 ? rc : dstack_verifier_add_collateral(*out, collateral, err);
-        dstack_collateral_free(collateral);
+/* Everything that the options name, loaded. */
+typedef struct inputs {
+    verify_demands demands;
+    dstack_policy *policy;
+    const char *images[MAX_IMAGES];
+    dstack_buf kms_root, ca;
+    uint8_t app_id[20], gateway_app_id[20], compose_hash[32];
+} inputs;
+
+static void inputs_clear(inputs *in) {
+    dstack_verifier_free(in->demands.verifier);
+    dstack_policy_free(in->policy);
+    dstack_buf_clear(&in->kms_root);
+    dstack_buf_clear(&in->ca);
+}
+DSTACK_AUTO_DEFINE_CLEAR(inputs, inputs, inputs_clear)
+
+static int add_collateral(struct cli *cli, dstack_verifier *verifier, dstack_error *err) {
+    int rc = 0;
+    const char *path;
+    for (size_t i = 0; rc == 0 && (path = cli_value_at(cli, "collateral", i)) != NULL; i++) {
+        DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
+        rc = cli_read_collateral(path, &collateral, err);
+        rc = rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);
     }
     return rc;
 }
 
-static int expect_value(const struct cli *cli, const char *option, const dstack_value *found,
-                        size_t len, const char *what, dstack_error *err) {
-    uint8_t wanted[32];
-    char hex[129];
-    bool given = false;
-    int rc = cli_hex_fixed(cli, option, wanted, len, &given, err);
-    if (rc != 0 || !given) {
-        return rc;
+/* Another root than the vendor's makes proofs that anybody who has its key can forge: it is asked
+ * for by name. */
+static int open_verifier(struct cli *cli, inputs *in, dstack_error *err) {
+    DSTACK_AUTO(cli_roots) cli_roots roots = {0};
+    const char *path = cli_value(cli, "root", NULL);
+    if (path != NULL && !cli_has(cli, "insecure-dev")) {
+        return cli_usage(err, "--root trusts hardware that is not Intel's, and needs "
+                              "--insecure-dev");
     }
-    if (found->len == len && memcmp(found->data, wanted, len) == 0) {
-        return 0;
+    if (!cli_has(cli, "collateral")) {
+        return cli_usage(err, "--collateral FILE is needed");
     }
-    hex_encode(bytes_of(found->data, found->len), hex);
-    return error_set(err, DSTACK_E_REFUSED, "%s is %s, not what --%s says", what, hex, option);
+    int rc = path == NULL ? 0 : cli_read_roots(path, &roots, err);
+    const dstack_verifier_options options = {
+        .roots = roots.roots, .root_count = roots.count, .no_builtin_root = path != NULL};
+    rc = rc != 0 ? rc : dstack_verifier_new(&in->demands.verifier, &options, err);
+    return rc != 0 ? rc : add_collateral(cli, in->demands.verifier, err);
 }
 
-static int expect_manifest(const struct cli *cli, const dstack_value *compose_hash,
-                           dstack_error *err) {
+static int read_file(struct cli *cli, const char *option, size_t limit, dstack_buf *content,
+                     dstack_bytes *out, dstack_error *err) {
+    const char *path = cli_value(cli, option, NULL);
+    int rc = path == NULL ? 0 : cli_read(path, limit, content, err);
+    *out = bytes_of_buf(content);
+    return rc != 0 || path == NULL || content->len > 0
+               ? rc
+               : error_set(err, DSTACK_E_FORMAT, "%s is empty", path);
+}
+
+/* A manifest counts by its hash, which can be given in its place. */
+static int read_manifest(struct cli *cli, inputs *in, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf content = {0};
     const char *path = cli_value(cli, "manifest", NULL);
-    DSTACK_AUTO(buf) dstack_buf file = {0};
-    uint8_t hash[32];
-    if (path == NULL) {
-        return 0;
+    bool given = false;
+    int rc =
+        cli_hex_fixed(cli, "compose-hash", in->compose_hash, sizeof in->compose_hash, &given, err);
+    if (rc == 0 && given && path != NULL) {
+        rc = cli_usage(err, "--manifest and --compose-hash exclude each other");
     }
-    int rc = cli_read(path, DSTACK_MANIFEST_MAX_SIZE, &file, err);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0 && path != NULL) {
+        rc = cli_read(path, DSTACK_MANIFEST_MAX_SIZE, &content, err);
+        dstack_compose_hash(bytes_of_buf(&content), in->compose_hash);
     }
-    dstack_compose_hash(bytes_of_buf(&file), hash);
-    return compose_hash->len == 32 && memcmp(hash, compose_hash->data, 32) == 0
-               ? 0
-               : error_set(err, DSTACK_E_REFUSED, "another manifest than %s is running there", path);
+    in->demands.compose_hash = given || path != NULL ? in->compose_hash : NULL;
+    return rc;
 }
 
-int verify_expectations(const struct cli *cli, const struct verify_result *result,
-                        dstack_error *err) {
-    const dstack_identity *app = dstack_verified_identity(result->app);
-    const char *kms = cli_value(cli, "kms-root-key", NULL);
-    int rc = expect_value(cli, "app-id", &app->app_id, 20, "the app id", err);
-    rc = rc != 0 ? rc
-                 : expect_value(cli, "compose-hash", &app->compose_hash, 32, "the compose hash", err);
-    rc = rc != 0 ? rc : expect_manifest(cli, &app->compose_hash, err);
-    if (rc == 0 && cli_has(cli, "gateway-app-id")) {
-        rc = result->gateway == NULL
-                 ? error_set(err, DSTACK_E_REFUSED, "no gateway stands between here and the app")
-                 : expect_value(cli, "gateway-app-id",
-                                &dstack_verified_identity(result->gateway)->app_id, 20,
-                                "the gateway's app id", err);
-    }
-    if (rc == 0 && kms != NULL &&
-        (!result->kms_checked || strcmp(kms, result->app_cert_root) != 0)) {
-        rc = error_set(err, DSTACK_E_REFUSED, "the app's keys come from another KMS root (%s)",
-                       result->kms_checked ? result->app_cert_root : "none shown");
-    }
+static int read_id(struct cli *cli, const char *option, uint8_t id[20], const uint8_t **out,
+                   dstack_error *err) {
+    bool given = false;
+    int rc = cli_hex_fixed(cli, option, id, 20, &given, err);
+    *out = given ? id : NULL;
     return rc;
+}
+
+static int load_images(struct cli *cli, inputs *in, dstack_error *err) {
+    const char *dir;
+    for (size_t i = 0; (dir = cli_value_at(cli, "image", i)) != NULL; i++) {
+        if (i == MAX_IMAGES) {
+            return cli_usage(err, "more than %d images", MAX_IMAGES);
+        }
+        if (access(dir, R_OK | X_OK) != 0) {
+            return error_set_errno(err, DSTACK_E_NOT_FOUND, "--image %s", dir);
+        }
+        in->images[in->demands.image_count++] = dir;
+    }
+    in->demands.images = in->images;
+    return 0;
+}
+
+static int load_policy(struct cli *cli, inputs *in, dstack_error *err) {
+    const char *path = cli_value(cli, "policy", NULL);
+    int rc = path != NULL ? cli_read_policy(path, &in->policy, err)
+                          : dstack_policy_parse(&in->policy, bytes_of_str(default_policy), err);
+    in->demands.policy = in->policy;
+    return rc;
+}
+
+static int load_inputs(struct cli *cli, inputs *in, dstack_error *err) {
+    verify_demands *d = &in->demands;
+    d->now = cli->now;
+    int rc;
+    if ((rc = read_id(cli, "app-id", in->app_id, &d->app_id, err)) != 0 ||
+        (rc = read_id(cli, "gateway-app-id", in->gateway_app_id, &d->gateway_app_id, err)) != 0 ||
+        (rc = open_verifier(cli, in, err)) != 0 || (rc = load_policy(cli, in, err)) != 0 ||
+        (rc = load_images(cli, in, err)) != 0 || (rc = read_manifest(cli, in, err)) != 0 ||
+        (rc = read_file(cli, "kms-root", MAX_CERT_FILE, &in->kms_root, &d->kms_root, err)) != 0) {
+        return rc;
+    }
+    return read_file(cli, "ca", MAX_CERT_FILE, &in->ca, &d->ca, err);
+}
+
+/* What could not be had is another answer than what was refused. */
+static int outcome(const verify_report *report, const verify_answers *answers, dstack_error *err) {
+    verify_step_id step;
+    if (!verify_refusal(report, &step)) {
+        return 0;
+    }
+    const dstack_error *lost = &answers->acme_error;
+    lost = lost->status != 0 ? lost : &answers->evidence_error;
+    bool unreachable = lost->status == DSTACK_E_NETWORK || lost->status == DSTACK_E_TIMEOUT;
+    const char *detail = report->steps[step].detail;
+    return error_set(err, unreachable ? lost->status : DSTACK_E_REFUSED, "refused at %s: %.400s",
+                     verify_step_name(step), *detail != '\0' ? detail : "not reached");
 }
 
 static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
-    DSTACK_AUTO(cli_roots) cli_roots roots = {0};
-    DSTACK_AUTO(verifier) dstack_verifier *verifier = NULL;
-    DSTACK_AUTO(policy) dstack_policy *policy = NULL;
-    DSTACK_AUTO(verify_result) struct verify_result result = {0};
-    struct target target;
-    struct verify_setup setup = {.image_dir = cli_value(cli, "image", NULL),
-                                 .connect = cli_value(cli, "connect", NULL), .now = cli->now,
-                                 .insecure_dev = cli_has(cli, "insecure-dev")};
-    const char *ca = cli_value(cli, "ca", NULL);
-    const char *policy_file = cli_value(cli, "policy", NULL);
-    int rc = target_parse(argv[0], &target, err);
-    rc = rc != 0 ? rc : open_verifier(cli, &roots, &verifier, err);
-    rc = rc != 0 || policy_file == NULL ? rc : cli_read_policy(policy_file, &policy, err);
-    rc = rc != 0 || ca == NULL ? rc : cli_read(ca, (size_t)1 << 20, &setup.ca, err);
-    setup.verifier = verifier;
-    setup.policy = policy;
-    rc = rc != 0 ? rc : verify_url(&setup, &target, &result, err);
-    rc = rc != 0 ? rc : verify_expectations(cli, &result, err);
-    rc = rc != 0 ? rc : verify_print(cli, argv[0], &setup, &result, err);
-    dstack_buf_clear(&setup.ca);
-    return rc;
+    (void)argc;
+    DSTACK_AUTO(inputs) inputs in = {0};
+    DSTACK_AUTO(verify_answers) verify_answers answers = {0};
+    DSTACK_AUTO(verify_report) verify_report report = {0};
+    int64_t seconds;
+    int rc = load_inputs(cli, &in, err);
+    rc = rc != 0 ? rc : cli_int(cli, "timeout", DEFAULT_TIMEOUT_S, 1, 3600, &seconds, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (cli_has(cli, "insecure-dev")) {
+        cli_note(cli, "warning: --insecure-dev: simulated hardware may pass for real");
+    }
+    const verify_target target = {.url = argv[0],
+                                  .connect = cli_value(cli, "connect", NULL),
+                                  .timeout_ms = (int)seconds * 1000};
+    rc = verify_connect(&target, &answers, err);
+    if (rc != 0) {
+        return rc;
+    }
+    verify_judge(&in.demands, &answers, &report);
+    if (cli->json) {
+        DSTACK_AUTO(json) json_t *document = verify_report_json(&report, argv[0]);
+        rc = cli_print_json(cli, document, err);
+    } else {
+        verify_report_print(cli, &report, argv[0]);
+    }
+    return rc != 0 ? rc : outcome(&report, &answers, err);
 }
+
+static const struct cli_option options[] = {
+    {"collateral", 0, "FILE", "collateral bundle, JSON (needed; may be repeated)"},
+    {"image", 0, "DIR", "reference image that app and gateway must run (may be repeated)"},
+    {"manifest", 0, "FILE", "app-compose.json that the app must run, byte for byte"},
+    {"compose-hash", 0, "HEX", "hash of that manifest, in place of the file"},
+    {"app-id", 0, "HEX", "app that it must be"},
+    {"kms-root", 0, "FILE", "root certificate of the KMS that must have given the keys"},
+    {"gateway-app-id", 0, "HEX", "gateway that it must be"},
+    {"policy", 0, "FILE", "which TCB levels pass, YAML or JSON (default: UpToDate)"},
+    {"ca", 0, "FILE", "roots for the public name, PEM (default: the machine's trust store)"},
+    {"connect", 0, "ADDR:PORT", "connect there instead of resolving the name"},
+    {"timeout", 0, "SECONDS", "longest wait for each answer (default 20)"},
+    {"root", 0, "FILE", "trust these roots in place of Intel's; needs --insecure-dev"},
+    {"insecure-dev", 0, NULL, "let simulated hardware pass, marked as insecure"},
+    {NULL},
+};
 
 const struct cli_command cli_command_verify = {
     .name = "verify",
-    .summary = "Prove from outside what answers at an HTTPS address",
-    .usage = "https://HOST[:PORT] [...]",
-    .help = "Connects, takes the evidence behind the endpoint and checks every link from the\n"
-            "hardware's root to this very connection. Exit 0 only if all of them hold.",
+    .summary = "Verify the evidence behind an https address, end to end",
+    .usage = "https://HOST[:PORT] --collateral FILE [--image DIR] [--manifest FILE] [...]",
+    .help =
+        "Connects, takes the evidence behind the address, and prints what the trust in this very\n"
+        "connection rests on, from the hardware's root to the connection's key. Every line names\n"
+        "its trust anchor: measured, reference-image, policy (something you gave), or\n"
+        "self-asserted. Exits 0 only when every step holds, 1 when one is refused, 3 when the\n"
+        "address or its evidence cannot be reached.",
     .options = options,
     .min_args = 1,
     .max_args = 1,
