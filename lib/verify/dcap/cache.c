@@ -26,8 +26,11 @@ void dcap_cache_free(dcap_cache *cache) {
     if (cache == NULL) {
         return;
     }
-    for (size_t i = 0; i < DCAP_PLATFORM_SLOTS; i++) {
-        dcap_platform_free(cache->slots[i].platform);
+    for (size_t i = 0; i < DCAP_PLATFORM_SETS; i++) {
+        for (size_t w = 0; cache->sets[i] != NULL && w < DCAP_PLATFORM_WAYS; w++) {
+            dcap_platform_free(cache->sets[i]->ways[w].platform);
+        }
+        free(cache->sets[i]);
     }
     for (size_t i = 0; i < cache->bundle_count; i++) {
         bundle_clear(&cache->bundles[i]);
@@ -83,10 +86,13 @@ static bool same_purpose(const dcap_purpose *a, const dcap_purpose *b) {
 
 /* Platforms of a context that is going away. */
 static void forget_platforms(dcap_cache *cache, const dcap_context *context) {
-    for (size_t i = 0; context != NULL && i < DCAP_PLATFORM_SLOTS; i++) {
-        if (cache->slots[i].platform != NULL && cache->slots[i].platform->context == context) {
-            dcap_platform_free(cache->slots[i].platform);
-            cache->slots[i].platform = NULL;
+    for (size_t i = 0; context != NULL && i < DCAP_PLATFORM_SETS; i++) {
+        for (size_t w = 0; cache->sets[i] != NULL && w < DCAP_PLATFORM_WAYS; w++) {
+            dcap_platform **place = &cache->sets[i]->ways[w].platform;
+            if (*place != NULL && (*place)->context == context) {
+                dcap_platform_free(*place);
+                *place = NULL;
+            }
         }
     }
 }
@@ -217,10 +223,8 @@ void dcap_cache_store_context(dcap_cache *cache, dcap_context *context) {
 
 /* ---- platforms ---- */
 
-static size_t slot_of(const uint8_t key[HASH_SHA256_SIZE]) {
-    size_t set =
-        ((size_t)key[0] | (size_t)key[1] << 8) % (DCAP_PLATFORM_SLOTS / DCAP_PLATFORM_WAYS);
-    return set * DCAP_PLATFORM_WAYS;
+static size_t set_of(const uint8_t key[HASH_SHA256_SIZE]) {
+    return ((size_t)key[0] | (size_t)key[1] << 8) % DCAP_PLATFORM_SETS;
 }
 
 static bool is_added(const dcap_cache *cache, const dcap_context *context) {
@@ -235,11 +239,11 @@ static bool is_added(const dcap_cache *cache, const dcap_context *context) {
 dcap_platform *dcap_cache_find_platform(dcap_cache *cache, const uint8_t key[HASH_SHA256_SIZE],
                                         const dstack_collateral *collateral, bool tdx) {
     dcap_platform *found = NULL;
-    size_t first = slot_of(key);
     pthread_rwlock_rdlock(&cache->lock);
-    for (size_t i = first; found == NULL && i < first + DCAP_PLATFORM_WAYS; i++) {
-        dcap_platform *p = cache->slots[i].platform;
-        if (p != NULL && memcmp(cache->slots[i].key, key, HASH_SHA256_SIZE) == 0 &&
+    const dcap_set *set = cache->sets[set_of(key)];
+    for (size_t w = 0; set != NULL && found == NULL && w < DCAP_PLATFORM_WAYS; w++) {
+        dcap_platform *p = set->ways[w].platform;
+        if (p != NULL && memcmp(set->ways[w].key, key, HASH_SHA256_SIZE) == 0 &&
             (collateral != NULL ? same_collateral(p->context->collateral, collateral)
                                 : bytes_equal_str(p->context->tcb.text.id, tdx ? "TDX" : "SGX") &&
                                       is_added(cache, p->context))) {
@@ -250,21 +254,34 @@ dcap_platform *dcap_cache_find_platform(dcap_cache *cache, const uint8_t key[HAS
     return found;
 }
 
-void dcap_cache_store_platform(dcap_cache *cache, const uint8_t key[HASH_SHA256_SIZE],
-                               dcap_platform *platform) {
-    size_t first = slot_of(key);
-    pthread_rwlock_wrlock(&cache->lock);
-    size_t at = first + cache->next_way++ % DCAP_PLATFORM_WAYS;
-    for (size_t i = first; i < first + DCAP_PLATFORM_WAYS; i++) {
-        bool same = cache->slots[i].platform != NULL &&
-                    memcmp(cache->slots[i].key, key, HASH_SHA256_SIZE) == 0 &&
-                    cache->slots[i].platform->context == platform->context;
-        if (cache->slots[i].platform == NULL || same) {
-            at = i;
+static void store_in_set(dcap_set *set, const uint8_t key[HASH_SHA256_SIZE],
+                         dcap_platform *platform) {
+    size_t at = DCAP_PLATFORM_WAYS;
+    for (size_t w = 0; w < DCAP_PLATFORM_WAYS; w++) {
+        bool same = set->ways[w].platform != NULL &&
+                    memcmp(set->ways[w].key, key, HASH_SHA256_SIZE) == 0 &&
+                    set->ways[w].platform->context == platform->context;
+        if (set->ways[w].platform == NULL || same) {
+            at = w;
         }
     }
-    dcap_platform_free(cache->slots[at].platform);
-    cache->slots[at].platform = dcap_platform_ref(platform);
-    memcpy(cache->slots[at].key, key, HASH_SHA256_SIZE);
+    if (at == DCAP_PLATFORM_WAYS) {
+        at = set->next++ % DCAP_PLATFORM_WAYS;
+    }
+    dcap_platform_free(set->ways[at].platform);
+    set->ways[at].platform = dcap_platform_ref(platform);
+    memcpy(set->ways[at].key, key, HASH_SHA256_SIZE);
+}
+
+void dcap_cache_store_platform(dcap_cache *cache, const uint8_t key[HASH_SHA256_SIZE],
+                               dcap_platform *platform) {
+    pthread_rwlock_wrlock(&cache->lock);
+    dcap_set **set = &cache->sets[set_of(key)];
+    if (*set == NULL) {
+        *set = calloc(1, sizeof **set);
+    }
+    if (*set != NULL) { /* without memory the platform is verified again next time */
+        store_in_set(*set, key, platform);
+    }
     pthread_rwlock_unlock(&cache->lock);
 }

@@ -11,7 +11,7 @@
 
 #define DCAP_MAX_BUNDLES 256 /* added by the operator */
 #define DCAP_MAX_PASSING 32  /* contexts of collateral that came with one call */
-#define DCAP_PLATFORM_SLOTS 4096
+#define DCAP_PLATFORM_SETS 1024
 #define DCAP_PLATFORM_WAYS 4
 
 /* What a bundle is for, read from it before anything is verified: good for choosing, not for trust.
@@ -31,17 +31,22 @@ typedef struct dcap_bundle {
     dcap_context *context; /* NULL until verified */
 } dcap_bundle;
 
+/* Platforms whose keys fall together; the youngest replaces the oldest. */
+typedef struct dcap_set {
+    struct {
+        uint8_t key[HASH_SHA256_SIZE];
+        dcap_platform *platform;
+    } ways[DCAP_PLATFORM_WAYS];
+    unsigned next;
+} dcap_set;
+
 typedef struct dcap_cache {
     pthread_rwlock_t lock;
     dcap_bundle bundles[DCAP_MAX_BUNDLES]; /* oldest first */
     size_t bundle_count;
     dcap_context *passing[DCAP_MAX_PASSING]; /* a ring */
     size_t passing_next;
-    struct {
-        uint8_t key[HASH_SHA256_SIZE];
-        dcap_platform *platform;
-    } slots[DCAP_PLATFORM_SLOTS];
-    unsigned next_way;
+    dcap_set *sets[DCAP_PLATFORM_SETS]; /* made at first use */
 } dcap_cache;
 
 /* NULL without memory. */

@@ -96,6 +96,10 @@ int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_by
         error_prefix(err, DSTACK_E_DCAP_ROOT_CA_FORMAT, "trust root \"%s\"", name);
         return dcap_reclass(err, DSTACK_E_DCAP_ROOT_CA_FORMAT, "anchor");
     }
+    rc = pem_append(&out->pem, "CERTIFICATE", bytes_of_buf(&out->der), err);
+    if (rc != 0) {
+        return rc;
+    }
     hash_sha256(bytes_of_buf(&out->der), out->info.cert_sha256);
     hash_sha384(ecdsa_key_point(out->key), out->info.key_id);
     return 0;
@@ -104,6 +108,7 @@ int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_by
 void dcap_anchor_clear(dcap_anchor *anchor) {
     ecdsa_key_free(anchor->key);
     dstack_buf_clear(&anchor->der);
+    dstack_buf_clear(&anchor->pem);
     *anchor = (dcap_anchor){0};
 }
 
@@ -157,8 +162,25 @@ static int add_cert(dcap_chain *chain, pem_block *block, dstack_error *err) {
     return rc;
 }
 
-int dcap_chain_load(dcap_chain *out, dstack_bytes pem, dstack_status leaf_status, const char *what,
-                    dstack_error *err) {
+/* Moves past the next block when it is the anchor, letter for letter; decoding it would cost more
+ * than all else that is read of a chain. */
+static bool pass_anchor(pem_reader *reader, const dcap_anchor *anchor) {
+    static const char begin[] = "-----BEGIN ";
+    const dstack_bytes rest = reader->rest;
+    const uint8_t *at = anchor == NULL || rest.len == 0
+                            ? NULL
+                            : memmem(rest.data, rest.len, begin, sizeof begin - 1);
+    size_t left = at == NULL ? 0 : rest.len - (size_t)(at - rest.data);
+    if (at == NULL || left < anchor->pem.len ||
+        memcmp(at, anchor->pem.data, anchor->pem.len) != 0) {
+        return false;
+    }
+    reader->rest = bytes_of(at + anchor->pem.len, left - anchor->pem.len);
+    return true;
+}
+
+int dcap_chain_load(dcap_chain *out, dstack_bytes pem, const dcap_anchor *anchor,
+                    dstack_status leaf_status, const char *what, dstack_error *err) {
     *out = (dcap_chain){.certs = calloc(DCAP_MAX_CHAIN, sizeof *out->certs)};
     if (out->certs == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for a certificate chain");
@@ -169,6 +191,8 @@ int dcap_chain_load(dcap_chain *out, dstack_bytes pem, dstack_status leaf_status
     int rc = 0;
     pem_reader_init(&reader, pem);
     while (rc == 0 && found) {
+        while (out->count > 0 && pass_anchor(&reader, anchor)) {
+        }
         rc = pem_next(&reader, &block, &found, err);
         if (rc != 0) {
             rc = dcap_reclass(err, leaf_status, what);

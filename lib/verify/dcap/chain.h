@@ -21,6 +21,7 @@ typedef struct dcap_anchor {
     dstack_anchor_info info;
     bool enforce_names;
     dstack_buf der;
+    dstack_buf pem; /* one block, as chains usually end with it */
     x509_cert cert;
     ecdsa_key *key;
 } dcap_anchor;
@@ -64,10 +65,11 @@ typedef struct dcap_chain {
 } dcap_chain;
 
 /* leaf_status is returned for PEM that cannot be read, no certificate at all or a bad first one;
- * DSTACK_E_DCAP_CERT_FORMAT for a bad further one. The chain is cleared by the caller also after a
- * failure. */
-int dcap_chain_load(dcap_chain *out, dstack_bytes pem, dstack_status leaf_status, const char *what,
-                    dstack_error *err);
+ * DSTACK_E_DCAP_CERT_FORMAT for a bad further one. Copies of the anchor (may be NULL) behind the
+ * leaf are passed over unread: paths end at the anchor itself. The chain is cleared by the caller
+ * also after a failure. */
+int dcap_chain_load(dcap_chain *out, dstack_bytes pem, const dcap_anchor *anchor,
+                    dstack_status leaf_status, const char *what, dstack_error *err);
 void dcap_chain_clear(dcap_chain *chain);
 DSTACK_AUTO_DEFINE_CLEAR(dcap_chain, dcap_chain, dcap_chain_clear)
 

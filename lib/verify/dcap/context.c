@@ -152,7 +152,7 @@ DSTACK_AUTO_DEFINE_CLEAR(signer, signer, signer_clear)
 static int signer_load(const dcap_context *c, signer *out, dstack_bytes pem, const text_kind *kind,
                        int64_t now, dstack_error *err) {
     out->validity = dcap_validity_all;
-    int rc = dcap_chain_load(&out->chain, pem, kind->chain, kind->chain_what, err);
+    int rc = dcap_chain_load(&out->chain, pem, c->anchor, kind->chain, kind->chain_what, err);
     if (rc == 0) {
         dcap_trust trust = {c->anchor, &c->root_crl, &c->pck_crl, now};
         rc = dcap_chain_verify(&out->chain, DCAP_ROLE_SIGNER, &trust, &out->validity, err);
@@ -227,7 +227,8 @@ int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes c
     }
     atomic_init(&p->references, 1);
     p->validity = dcap_validity_all;
-    int rc = dcap_chain_load(&chain, chain_pem, DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", err);
+    int rc = dcap_chain_load(&chain, chain_pem, context->anchor, DSTACK_E_DCAP_PCK_CHAIN_FORMAT,
+                             "PCK chain", err);
     if (rc == 0) {
         dcap_trust trust = {context->anchor, &context->root_crl, &context->pck_crl, now};
         rc = dcap_chain_verify(&chain, DCAP_ROLE_PCK, &trust, &p->validity, err);

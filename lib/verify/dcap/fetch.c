@@ -159,8 +159,8 @@ static int take_pck_chain(const fetcher *f, const dstack_quote *quote, bundle *b
 static int read_pck(bundle *b, dstack_error *err) {
     DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
     dstack_pck_info pck;
-    int rc = dcap_chain_load(&chain, bytes_of_buf(&b->pck_chain), DSTACK_E_DCAP_PCK_CHAIN_FORMAT,
-                             "PCK chain", err);
+    int rc = dcap_chain_load(&chain, bytes_of_buf(&b->pck_chain), NULL,
+                             DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", err);
     if (rc == 0) {
         rc = dcap_pck_parse(&pck, &chain.certs[0].x509, err);
     }
@@ -215,8 +215,8 @@ static int get_qe_identity(const fetcher *f, bundle *b, dstack_error *err) {
 static int get_root_crl_from_point(const fetcher *f, bundle *b, dstack_error *err) {
     DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
     DSTACK_AUTO(buf) dstack_buf url = {0};
-    int rc = dcap_chain_load(&chain, bytes_of_buf(&b->qe_chain), DSTACK_E_DCAP_QE_IDENTITY_CHAIN,
-                             "QE identity issuer chain", err);
+    int rc = dcap_chain_load(&chain, bytes_of_buf(&b->qe_chain), NULL,
+                             DSTACK_E_DCAP_QE_IDENTITY_CHAIN, "QE identity issuer chain", err);
     if (rc != 0) {
         return rc;
     }

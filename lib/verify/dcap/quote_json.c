@@ -216,8 +216,8 @@ static json_t *pck_of_quote(const dstack_quote *q) {
     DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
     dstack_pck_info pck;
     if (q->cert_type != DSTACK_QUOTE_CERT_PCK_CHAIN ||
-        dcap_chain_load(&chain, q->cert_data, DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", NULL) !=
-            0 ||
+        dcap_chain_load(&chain, q->cert_data, NULL, DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain",
+                        NULL) != 0 ||
         dcap_pck_parse(&pck, &chain.certs[0].x509, NULL) != 0) {
         return json_null();
     }

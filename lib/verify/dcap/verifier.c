@@ -224,7 +224,8 @@ int dstack_verifier_check_with(dstack_verifier *v, dstack_bytes quote,
 static int quote_fmspc(const subject *s, uint8_t fmspc[6], dstack_error *err) {
     DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
     dstack_pck_info pck;
-    int rc = dcap_chain_load(&chain, s->chain, DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", err);
+    int rc =
+        dcap_chain_load(&chain, s->chain, NULL, DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", err);
     if (rc == 0) {
         rc = dcap_pck_parse(&pck, &chain.certs[0].x509, err);
     }
