@@ -241,8 +241,8 @@ int dcap_crl_number(const x509_crl *crl, uint32_t *number, dstack_error *err) {
 
 int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now, const char *what,
                    dstack_error *err) {
-    if (crl->signature_algorithm != X509_SIG_ECDSA_SHA256 ||
-        x509_crl_verify_signature(crl, issuer_key, NULL) != 0) {
+    if (issuer_key != NULL && (crl->signature_algorithm != X509_SIG_ECDSA_SHA256 ||
+                               x509_crl_verify_signature(crl, issuer_key, NULL) != 0)) {
         return error_set(err, DSTACK_E_DCAP_CRL_SIGNATURE,
                          "%s: its signature does not hold under the issuer's key", what);
     }
@@ -375,6 +375,10 @@ static const ecdsa_key *cert_key(dcap_cert *cert) {
     return cert->key;
 }
 
+static bool is_known_ca(const dcap_trust *trust, const x509_cert *cert) {
+    return trust->known_ca != NULL && bytes_equal(bytes_of_buf(&trust->known_ca->der), cert->der);
+}
+
 static int check_revoked(path_search *s, const x509_cert *cert, bool is_leaf,
                          const x509_cert *issuer, const ecdsa_key *issuer_key) {
     bool by_anchor = issuer == &s->trust->anchor->cert;
@@ -389,7 +393,8 @@ static int check_revoked(path_search *s, const x509_cert *cert, bool is_leaf,
                           "may not sign revocation lists");
         }
         s->signatures++;
-        rc = dcap_crl_check(crl, issuer_key, s->trust->now, "PCK CRL", s->err);
+        rc = dcap_crl_check(crl, is_known_ca(s->trust, issuer) ? NULL : issuer_key, s->trust->now,
+                            "PCK CRL", s->err);
         if (rc != 0) {
             return rc;
         }
@@ -399,6 +404,11 @@ static int check_revoked(path_search *s, const x509_cert *cert, bool is_leaf,
         return refuse(s, cert, DSTACK_E_DCAP_CERT_REVOKED, "is revoked");
     }
     return 0;
+}
+
+static bool is_signed_by(const x509_cert *cert, const ecdsa_key *key) {
+    return cert->signature_algorithm == X509_SIG_ECDSA_SHA256 && key != NULL &&
+           ecdsa_key_curve(key) == ECDSA_P256 && x509_cert_verify_signature(cert, key, NULL) == 0;
 }
 
 /* Signatures and revocation from the anchor down to the leaf. */
@@ -413,9 +423,8 @@ static int check_down(path_search *s) {
                              "the chain needs more than %d signature checks",
                              DCAP_MAX_SIGNATURE_CHECKS);
         }
-        if (cert->x509.signature_algorithm != X509_SIG_ECDSA_SHA256 || key == NULL ||
-            ecdsa_key_curve(key) != ECDSA_P256 ||
-            x509_cert_verify_signature(&cert->x509, key, NULL) != 0) {
+        bool known = issuer == &s->trust->anchor->cert && is_known_ca(s->trust, &cert->x509);
+        if (!known && !is_signed_by(&cert->x509, key)) {
             return refuse(s, &cert->x509, DSTACK_E_DCAP_CERT_SIGNATURE,
                           "is not signed by its issuer with ECDSA P-256 and SHA-256");
         }
@@ -425,7 +434,7 @@ static int check_down(path_search *s) {
         }
         dcap_validity_add(&s->validity, cert->x509.not_before, cert->x509.not_after);
         issuer = &cert->x509;
-        key = cert_key(cert);
+        key = known ? s->trust->known_ca->key : cert_key(cert);
     }
     if (key == NULL || ecdsa_key_curve(key) != ECDSA_P256) {
         return refuse(s, issuer, DSTACK_E_DCAP_CERT_SIGNATURE, "does not hold a P-256 key");
@@ -490,6 +499,27 @@ int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust
     }
     if (rc == 0) {
         dcap_validity_merge(validity, &search.validity);
+        chain->ca = search.length == 2 ? search.path[1] : 0;
     }
     return rc;
+}
+
+void dcap_known_ca_free(dcap_known_ca *ca) {
+    if (ca != NULL) {
+        ecdsa_key_free(ca->key);
+        dstack_buf_clear(&ca->der);
+        free(ca);
+    }
+}
+
+dcap_known_ca *dcap_chain_take_ca(dcap_chain *chain) {
+    dcap_known_ca *ca = chain->ca == 0 ? NULL : calloc(1, sizeof *ca);
+    if (ca != NULL) {
+        dcap_cert *cert = &chain->certs[chain->ca];
+        ca->der = cert->der;
+        ca->key = cert->key;
+        cert->der = (dstack_buf){0};
+        cert->key = NULL;
+    }
+    return ca;
 }

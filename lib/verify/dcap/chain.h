@@ -62,6 +62,7 @@ typedef struct dcap_cert {
 typedef struct dcap_chain {
     dcap_cert *certs;
     size_t count;
+    size_t ca; /* after dcap_chain_verify: index of the one CA between leaf and anchor, or 0 */
 } dcap_chain;
 
 /* leaf_status is returned for PEM that cannot be read, no certificate at all or a bad first one;
@@ -75,19 +76,32 @@ DSTACK_AUTO_DEFINE_CLEAR(dcap_chain, dcap_chain, dcap_chain_clear)
 
 typedef enum dcap_role { DCAP_ROLE_PCK, DCAP_ROLE_SIGNER } dcap_role;
 
+/* A CA under the anchor whose signature, and whose revocation list's, were verified before.
+ * Everything that depends on time or on the list's content is checked again. */
+typedef struct dcap_known_ca {
+    dstack_buf der;
+    ecdsa_key *key;
+} dcap_known_ca;
+
+void dcap_known_ca_free(dcap_known_ca *ca);
+
 /* What a path is judged by. */
 typedef struct dcap_trust {
     const dcap_anchor *anchor;
     const x509_crl *root_crl; /* already verified under the anchor */
     const x509_crl *pck_crl;  /* parsed; verified when it covers a certificate of the path */
     int64_t now;
+    const dcap_known_ca *known_ca; /* may be NULL */
 } dcap_trust;
 
 /* Finds and verifies the path from the leaf to the anchor; adds the validity of all it rests on. */
 int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust,
                       dcap_validity *validity, dstack_error *err);
+/* After a PCK path was verified: its one CA, moved out of the chain; NULL when there is none, or no
+ * memory. */
+dcap_known_ca *dcap_chain_take_ca(dcap_chain *chain);
 
-/* A revocation list: dates at now, signature; the list itself is parsed already. */
+/* A revocation list: signature (not where the key is NULL), dates at now. */
 int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now, const char *what,
                    dstack_error *err);
 int dcap_crl_parse(x509_crl *out, dstack_bytes der, const char *what, dstack_error *err);

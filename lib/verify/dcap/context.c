@@ -154,7 +154,7 @@ static int signer_load(const dcap_context *c, signer *out, dstack_bytes pem, con
     out->validity = dcap_validity_all;
     int rc = dcap_chain_load(&out->chain, pem, c->anchor, kind->chain, kind->chain_what, err);
     if (rc == 0) {
-        dcap_trust trust = {c->anchor, &c->root_crl, &c->pck_crl, now};
+        dcap_trust trust = {c->anchor, &c->root_crl, &c->pck_crl, now, NULL};
         rc = dcap_chain_verify(&out->chain, DCAP_ROLE_SIGNER, &trust, &out->validity, err);
     }
     return rc;
@@ -211,12 +211,25 @@ void dcap_context_free(dcap_context *context) {
         atomic_fetch_sub_explicit(&context->references, 1, memory_order_acq_rel) == 1) {
         dcap_tcb_info_clear(&context->tcb);
         dcap_qe_identity_clear(&context->qe);
+        dcap_known_ca_free(atomic_load(&context->known_ca));
         dstack_collateral_free(context->collateral);
         free(context);
     }
 }
 
 /* ---- platforms ---- */
+
+/* Keeps the CA of a verified PCK path for the next platforms; a second thread's is dropped. */
+static void keep_ca(dcap_context *context, dcap_chain *chain) {
+    dcap_known_ca *none = NULL;
+    if (atomic_load_explicit(&context->known_ca, memory_order_acquire) != NULL) {
+        return;
+    }
+    dcap_known_ca *ca = dcap_chain_take_ca(chain);
+    if (!atomic_compare_exchange_strong(&context->known_ca, &none, ca)) {
+        dcap_known_ca_free(ca);
+    }
+}
 
 int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes chain_pem,
                       int64_t now, dstack_error *err) {
@@ -230,7 +243,8 @@ int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes c
     int rc = dcap_chain_load(&chain, chain_pem, context->anchor, DSTACK_E_DCAP_PCK_CHAIN_FORMAT,
                              "PCK chain", err);
     if (rc == 0) {
-        dcap_trust trust = {context->anchor, &context->root_crl, &context->pck_crl, now};
+        dcap_trust trust = {context->anchor, &context->root_crl, &context->pck_crl, now,
+                            atomic_load_explicit(&context->known_ca, memory_order_acquire)};
         rc = dcap_chain_verify(&chain, DCAP_ROLE_PCK, &trust, &p->validity, err);
     }
     if (rc == 0) {
@@ -240,6 +254,7 @@ int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes c
         p->context = dcap_context_ref(context);
         p->key = chain.certs[0].key;
         chain.certs[0].key = NULL;
+        keep_ca(context, &chain);
         *out = p;
         p = NULL;
     }

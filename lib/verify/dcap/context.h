@@ -9,7 +9,8 @@
 #include "verify/dcap/chain.h"
 #include "verify/dcap/tcb_info.h"
 
-/* One bundle, verified. Borrows the anchor, which the verifier keeps for its whole life. */
+/* One bundle, verified; nothing of it changes but known_ca, once. Borrows the anchor, which the
+ * verifier keeps for its whole life. */
 typedef struct dcap_context {
     atomic_uint references;
     const dcap_anchor *anchor;
@@ -19,8 +20,9 @@ typedef struct dcap_context {
     uint32_t root_crl_number, pck_crl_number;
     dcap_tcb_info tcb;
     dcap_qe_identity qe;
-    dcap_validity validity;    /* anchor, root CRL, both texts with their paths */
-    dcap_validity qe_validity; /* for the report: QE identity, its path, the anchor */
+    dcap_validity validity;            /* anchor, root CRL, both texts with their paths */
+    _Atomic(dcap_known_ca *) known_ca; /* set once, by the first platform */
+    dcap_validity qe_validity;         /* for the report: QE identity, its path, the anchor */
 } dcap_context;
 
 /* First part: chooses the anchor whose CRL the bundle holds, checks anchor and root CRL at now. */
