@@ -14,6 +14,7 @@
 
 #define MAX_CERT_FILE ((size_t)4 << 20)
 #define MAX_IMAGES 16
+#define MAX_SERVERS 8
 #define DEFAULT_TIMEOUT_S 20
 
 /* UpToDate and nothing else; how a platform is made up does not matter. */
@@ -48,6 +49,21 @@ static int add_collateral(struct cli *cli, dstack_verifier *verifier, dstack_err
     return rc;
 }
 
+/* A dstack_collateral_source: `user` is the command line. */
+static int fetch_collateral(void *user, struct dstack_verifier *verifier, dstack_bytes quote,
+                            dstack_error *err) {
+    struct cli *cli = user;
+    const char *urls[MAX_SERVERS];
+    size_t count = 0;
+    while (count < MAX_SERVERS && (urls[count] = cli_value_at(cli, "pccs", count)) != NULL) {
+        count++;
+    }
+    const dstack_collateral_servers servers = {.urls = urls, .url_count = count};
+    DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
+    int rc = dstack_collateral_fetch(&collateral, quote, &servers, err);
+    return rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);
+}
+
 /* Another root than the vendor's makes proofs that anybody who has its key can forge: it is asked
  * for by name. */
 static int open_verifier(struct cli *cli, inputs *in, dstack_error *err) {
@@ -57,8 +73,8 @@ static int open_verifier(struct cli *cli, inputs *in, dstack_error *err) {
         return cli_usage(err, "--root trusts hardware that is not Intel's, and needs "
                               "--insecure-dev");
     }
-    if (!cli_has(cli, "collateral")) {
-        return cli_usage(err, "--collateral FILE is needed");
+    if (path != NULL && !cli_has(cli, "collateral")) {
+        return cli_usage(err, "--root needs --collateral FILE: no server has that of other roots");
     }
     int rc = path == NULL ? 0 : cli_read_roots(path, &roots, err);
     const dstack_verifier_options options = {
@@ -129,6 +145,10 @@ static int load_policy(struct cli *cli, inputs *in, dstack_error *err) {
 static int load_inputs(struct cli *cli, inputs *in, dstack_error *err) {
     verify_demands *d = &in->demands;
     d->now = cli->now;
+    if (cli_has(cli, "pccs") || !cli_has(cli, "collateral")) {
+        d->collateral = fetch_collateral;
+        d->collateral_user = cli;
+    }
     int rc;
     if ((rc = read_id(cli, "app-id", in->app_id, &d->app_id, err)) != 0 ||
         (rc = read_id(cli, "gateway-app-id", in->gateway_app_id, &d->gateway_app_id, err)) != 0 ||
@@ -186,7 +206,8 @@ static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
 }
 
 static const struct cli_option options[] = {
-    {"collateral", 0, "FILE", "collateral bundle, JSON (needed; may be repeated)"},
+    {"collateral", 0, "FILE", "collateral bundle, JSON (may be repeated)"},
+    {"pccs", 0, "URL", "fetch collateral there (may be repeated; the default without a bundle)"},
     {"image", 0, "DIR", "reference image that app and gateway must run (may be repeated)"},
     {"manifest", 0, "FILE", "app-compose.json that the app must run, byte for byte"},
     {"compose-hash", 0, "HEX", "hash of that manifest, in place of the file"},
@@ -205,7 +226,7 @@ static const struct cli_option options[] = {
 const struct cli_command cli_command_verify = {
     .name = "verify",
     .summary = "Verify the evidence behind an https address, end to end",
-    .usage = "https://HOST[:PORT] --collateral FILE [--image DIR] [--manifest FILE] [...]",
+    .usage = "https://HOST[:PORT] [--image DIR] [--manifest FILE] [...]",
     .help =
         "Connects, takes the evidence behind the address, and prints what the trust in this very\n"
         "connection rests on, from the hardware's root to the connection's key. Every line names\n"

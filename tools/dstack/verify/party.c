@@ -49,6 +49,7 @@ static void tell_root(const dstack_quote_report *quote, verify_report *report,
         verify_detail(report, step, "%s, built in", quote->anchor.name);
     } else {
         verify_holds(report, step, DSTACK_ANCHOR_POLICY);
+        verify_caveat(report, step);
         verify_detail(report, step, "%s, pinned by --root in place of Intel's: SIMULATED, INSECURE",
                       quote->anchor.name);
     }
@@ -81,6 +82,18 @@ static bool judge_tcb(const verify_demands *demands, const dstack_quote_report *
     return true;
 }
 
+static int check_quote(const verify_demands *demands, dstack_bytes evidence,
+                       dstack_quote_report *quote, dstack_error *err) {
+    int rc = 0;
+    if (demands->collateral != NULL &&
+        !dstack_verifier_has_collateral(demands->verifier, evidence, demands->now)) {
+        rc = demands->collateral(demands->collateral_user, demands->verifier, evidence, err);
+    }
+    return rc != 0
+               ? error_prefix(err, rc, "collateral")
+               : dstack_verifier_check(demands->verifier, evidence, NULL, demands->now, quote, err);
+}
+
 static bool judge_quote(const verify_demands *demands, const dstack_attestation *attestation,
                         verify_step_id first, verify_report *report) {
     dstack_error err = {0};
@@ -90,8 +103,7 @@ static bool judge_quote(const verify_demands *demands, const dstack_attestation 
         rc = error_set(&err, DSTACK_E_UNSUPPORTED, "evidence of kind %s cannot be verified yet",
                        dstack_tee_variant_name(dstack_attestation_variant(attestation)));
     } else {
-        rc = dstack_verifier_check(demands->verifier, dstack_attestation_evidence(attestation),
-                                   NULL, demands->now, &quote, &err);
+        rc = check_quote(demands, dstack_attestation_evidence(attestation), &quote, &err);
     }
     if (rc != 0) {
         verify_fails(report, first + (is_about_tcb(rc) ? 1 : 0), &err);

@@ -88,21 +88,26 @@ static void add_step(tree *t, const verify_step *step, int id, int depth) {
     t->nodes[t->count++] = (struct cli_node){depth, mark_of(step), titles[id], buf_text(text)};
 }
 
+/* A branch is no better than the worst of its steps. */
+static enum cli_mark worst_of(const verify_report *report, int first, int last) {
+    enum cli_mark worst = CLI_MARK_NONE;
+    for (int i = first; i <= last; i++) {
+        enum cli_mark mark = report->steps[i].used ? mark_of(&report->steps[i]) : CLI_MARK_NONE;
+        worst = mark > worst ? mark : worst;
+    }
+    return worst;
+}
+
 static void add_branch(tree *t, const verify_report *report, const char *title, int first,
                        int last) {
-    bool any = false, bad = false;
-    for (int i = first; i <= last; i++) {
-        any |= report->steps[i].used;
-        bad |= report->steps[i].used && mark_of(&report->steps[i]) == CLI_MARK_BAD;
-    }
-    if (!any) {
+    enum cli_mark mark = worst_of(report, first, last);
+    if (mark == CLI_MARK_NONE) {
         return;
     }
-    t->nodes[t->count++] = (struct cli_node){1, bad ? CLI_MARK_BAD : CLI_MARK_OK, title, NULL};
-    int depth = 2;
+    t->nodes[t->count++] = (struct cli_node){1, mark, title, NULL};
     for (int i = first; i <= last; i++) {
         if (report->steps[i].used) {
-            add_step(t, &report->steps[i], i, depth);
+            add_step(t, &report->steps[i], i, 2);
         }
     }
 }
@@ -120,7 +125,7 @@ void verify_report_print(struct cli *cli, const verify_report *report, const cha
     DSTACK_AUTO(tree) tree t = {0};
     verify_step_id refused;
     bool ok = !verify_refusal(report, &refused);
-    t.nodes[t.count++] = (struct cli_node){0, ok ? CLI_MARK_OK : CLI_MARK_BAD, url, NULL};
+    t.nodes[t.count++] = (struct cli_node){0, worst_of(report, 0, VERIFY_STEPS - 1), url, NULL};
     add_branch(&t, report, "The app and what it stands on", VERIFY_ROOT, VERIFY_EVIDENCE);
     add_branch(&t, report, "The gateway and what it stands on", VERIFY_GATEWAY_ROOT,
                VERIFY_GATEWAY_IDENTITY);
@@ -132,8 +137,8 @@ void verify_report_print(struct cli *cli, const verify_report *report, const cha
                 "\nINSECURE: the hardware is simulated; its maker can forge all of this.\n");
     }
     if (ok && caveats > 0) {
-        fprintf(cli->out, "\nVERIFIED, with %zu points marked ! left to your own judgement.\n",
-                caveats);
+        fprintf(cli->out, "\nVERIFIED, with %zu point%s marked ! left to your own judgement.\n",
+                caveats, caveats == 1 ? "" : "s");
     } else if (ok) {
         fprintf(cli->out, "\nVERIFIED.\n");
     }

@@ -64,7 +64,9 @@ int verify_parse_evidence(dstack_bytes text, dstack_attestation **out, dstack_bu
  */
 
 typedef struct verify_demands {
-    dstack_verifier *verifier; /* roots and collateral are in it */
+    dstack_verifier *verifier;           /* roots are in it, and the collateral that was given */
+    dstack_collateral_source collateral; /* gets what is missing, or NULL */
+    void *collateral_user;
     const dstack_policy *policy;
     int64_t now;
     const char *const *images; /* folders of reference images */
