@@ -4,6 +4,7 @@
 #include <dstack/cert.h>
 #include <dstack/keys.h>
 
+#include "crypto/ecdsa.h"
 #include "service/http.h"
 
 const char *kms_program;
@@ -385,6 +386,45 @@ static void sec_25_an_app_certificate_never_passes_for_the_kms(void **state) {
     app_cert_clear(&app);
 }
 
+/* Key material that is public in the description of the derivations, so that answers are known. */
+static void known_roots_give_the_published_keys(void **state) {
+    world *w = *state;
+    dstack_error err = {0};
+    DSTACK_AUTO(buf) dstack_buf scalar = {0}, k256 = {0};
+    DSTACK_AUTO(ecdsa_private) ecdsa_private *key = NULL;
+    DSTACK_AUTO(secret) dstack_secret *pem = NULL;
+    put_hex(&scalar, "f57527cea4ab7ffb49af99b158cdc0e3ec06398f528349ea236b7d2afe19cec1");
+    put_hex(&k256, "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20");
+    assert_ok(ecdsa_private_from_scalar(&key, ECDSA_P256, bytes_of_buf(&scalar), &err), err);
+    assert_ok(ecdsa_private_pem(key, &pem, &err), err);
+    assert_ok(file_make_dirs(world_path(w, "certs"), 0700, &err), err);
+    assert_ok(file_write_new(world_path(w, "certs/root-ca.key"),
+                             bytes_of(dstack_secret_peek(pem), dstack_secret_len(pem)), 0600, &err),
+              err);
+    assert_ok(file_write_new(world_path(w, "certs/root-k256.key"), bytes_of_buf(&k256), 0600, &err),
+              err);
+    world_write(w, "certs/insecure-dev", "1");
+    world_run(w);
+    const char *body = "{\"app_id\":\"0x5bb4ff9a3837357f19dc176407a5709c62eb6c56\"}";
+    world_post(w, "/prpc/GetAppEnvEncryptPubKey?json", body, 200,
+               "{\"public_key\":"
+               "\"4a4d30b8973c08c75b404d5d2f433aaa3baaee0d85389fbd2ce29d09c28a0019\","
+               "\"signature\":\"a49a0a2226dc20f8ec5d6faba4ab3c432777adeca54cb990ce32e4d2a691d009"
+               "0f9604ccdb692d81bddd5f85f2c132f2d19fbd47fb84b2ac4674340e41428c3801\","
+               "\"timestamp\":");
+    world_post(w, "/prpc/KMS.GetMeta?json", "", 200,
+               "\"k256_pubkey\":"
+               "\"0284bf7562262bbd6940085748f3be6afa52ae317155181ece31b66351ccffa4b0\"");
+    DSTACK_AUTO(buf) dstack_buf root = {0};
+    DSTACK_AUTO(cert) dstack_cert *cert = NULL;
+    load_file(world_path(w, "certs/root-ca.crt"), &root);
+    assert_ok(dstack_cert_parse(bytes_of_buf(&root), &cert, &err), err);
+    assert_hex(dstack_cert_spki(cert),
+               "3059301306072a8648ce3d020106082a8648ce3d0301070342000491f50522407ce29dce3ed7d31a15d8"
+               "0c1c42f13a23552d2b33a0ce09ee11e47bce95936f3e7f80d195f879e28e1b144ef37ac9ab8e36a690cb"
+               "f930b775897b27");
+}
+
 static void sec_14_public_methods_are_rate_limited(void **state) {
     world *w = *state;
     DSTACK_AUTO(buf) dstack_buf text = {0};
@@ -465,6 +505,8 @@ int main(int argc, char **argv) {
                                         world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(sec_13_simulated_evidence_under_another_root_is_refused,
                                         world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(known_roots_give_the_published_keys, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(sec_14_public_methods_are_rate_limited, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(sec_16_no_secret_is_in_the_log, world_setup,

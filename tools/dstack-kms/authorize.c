@@ -39,7 +39,7 @@ int kms_release_gate(const kms *k, dstack_tee_variant variant, dstack_error *err
 /* ---- self ------------------------------------------------------------------------------------- */
 
 int kms_learn_self(kms *k, dstack_error *err) {
-    if (k->workload == NULL || k->own_boot_info.len > 0) {
+    if (!kms_has_evidence(k) || k->own_boot_info.len > 0) {
         return 0;
     }
     static const uint8_t zeros[DSTACK_REPORT_DATA_SIZE];
@@ -47,19 +47,24 @@ int kms_learn_self(kms *k, dstack_error *err) {
     DSTACK_AUTO(verified) dstack_verified *verified = NULL;
     dstack_attestation_options options = kms_judge_options(NULL, false, false);
     options.report_data = zeros;
-    int rc = workload_attest(k->workload, zeros, &own, err);
+    int rc = kms_own_attest(k, zeros, &own, err);
     rc = rc != 0 ? rc
                  : dstack_attestation_verify(k->trust.verifier, own, &options, &verified, err);
     rc = rc != 0 ? rc : dstack_verified_boot_info(verified, &k->own_boot_info, err);
     return rc != 0 ? error_prefix(err, rc, "own evidence") : 0;
 }
 
-int kms_authorize_self(kms *k, dstack_error *err) {
+int kms_decide_self(kms *k, kms_decision *decision, dstack_error *err) {
     if (!config_bool(k->config, "core.enforce_self_authorization")) {
+        *decision = (kms_decision){.allowed = true};
         return 0;
     }
+    return kms_auth_decide(k->auth, KMS_BOOT_KMS, bytes_of_buf(&k->own_boot_info), decision, err);
+}
+
+int kms_authorize_self(kms *k, dstack_error *err) {
     kms_decision decision;
-    int rc = kms_auth_decide(k->auth, KMS_BOOT_KMS, bytes_of_buf(&k->own_boot_info), &decision, err);
+    int rc = kms_decide_self(k, &decision, err);
     if (rc == 0 && !decision.allowed) {
         rc = error_set(err, DSTACK_E_REFUSED, "KMS is not allowed: %s", decision.reason);
     }

@@ -8,34 +8,9 @@
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "service/log.h"
 
-#define MANIFEST_LIMIT ((size_t)50 << 20)
-#define VM_CONFIG_LIMIT ((size_t)1 << 20)
 #define VERSION_TEXT "v" DSTACK_PROJECT_VERSION " (" DSTACK_REVISION ")"
-
-static int open_workload(kms *k, dstack_error *err) {
-    const char *url = config_str(k->config, "core.tee.url");
-    const char *vm_config_file = config_str(k->config, "core.tee.vm_config");
-    const char *dir = config_str(k->config, "core.cert_dir");
-    DSTACK_AUTO(buf) dstack_buf manifest = {0};
-    DSTACK_AUTO(buf) dstack_buf vm_config = {0};
-    if (url[0] == 0) {
-        return 0;
-    }
-    int rc = file_read(config_str(k->config, "core.tee.manifest"), MANIFEST_LIMIT, &manifest, err);
-    if (rc == 0 && vm_config_file[0] != 0) {
-        rc = file_read(vm_config_file, VM_CONFIG_LIMIT, &vm_config, err);
-    }
-    rc = rc != 0 ? rc : file_make_dirs(dir, 0700, err);
-    workload_options options = {.tee_url = url,
-                                .sim_root = bytes_of_buf(&k->trust.sim_root),
-                                .manifest = bytes_of_buf(&manifest),
-                                .vm_config = buf_text(&vm_config),
-                                .state_dir = dir};
-    return rc != 0 ? rc : workload_open(&k->workload, &options, err);
-}
 
 int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *err) {
     const char *const *bundles;
@@ -43,7 +18,7 @@ int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *
     size_t count = config_list(config, "core.attestation.collateral", &bundles);
     int rc = trust_open(&k->trust, config_str(config, "core.attestation.root_ca.tdx"), bundles,
                         count, insecure, err);
-    rc = rc != 0 ? rc : open_workload(k, err);
+    rc = rc != 0 ? rc : kms_own_open(k, err);
     rc = rc != 0 ? rc : kms_auth_open(&k->auth, config, err);
     return rc != 0 ? rc : kms_learn_self(k, err);
 }
@@ -76,7 +51,7 @@ static int own_attestation(kms *k, dstack_attestation **out, dstack_error *err) 
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     int rc = dstack_cert_key_public(k->store.rpc_pem, &spki, err);
     rc = rc != 0 ? rc : dstack_cert_report_data(bytes_of_buf(&spki), report_data, err);
-    return rc != 0 ? rc : workload_attest(k->workload, report_data, out, err);
+    return rc != 0 ? rc : kms_own_attest(k, report_data, out, err);
 }
 
 static int issue_rpc(kms *k, dstack_buf *pem, dstack_error *err) {

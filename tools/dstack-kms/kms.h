@@ -17,7 +17,7 @@ typedef struct kms {
     const service_config *config;
     bool insecure;
     trust trust;
-    workload *workload; /* NULL: runs outside a TEE, in insecure-dev only */
+    workload *workload; /* NULL: evidence comes from the guest agent, or (insecure-dev) there is none */
     kms_store store;
     kms_authority authority;
     kms_auth *auth;
@@ -41,6 +41,13 @@ int kms_serve(kms *k, dstack_error *err);
 int kms_renew(kms *k, dstack_error *err);
 void kms_close(kms *k);
 
+/* ---- own evidence (own.c) --------------------------------------------------------------------- */
+
+bool kms_has_evidence(const kms *k);
+int kms_own_open(kms *k, dstack_error *err);
+int kms_own_attest(kms *k, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
+                   dstack_attestation **out, dstack_error *err);
+
 /* ---- authorisation (authorize.c) -------------------------------------------------------------- */
 
 /* The caller of a connection: its certificate, whose evidence has been verified. */
@@ -52,6 +59,8 @@ typedef struct kms_caller {
 int kms_learn_self(kms *k, dstack_error *err);
 /* The KMS's own policy check; "KMS self authorization failed: ..." */
 int kms_authorize_self(kms *k, dstack_error *err);
+/* The decision alone; allowed where the check is switched off. */
+int kms_decide_self(kms *k, kms_decision *decision, dstack_error *err);
 
 /* What evidence is judged by. vm_config: the request's, "" for the one inside. */
 dstack_attestation_options kms_judge_options(const char *vm_config, bool boot_time, bool image);

@@ -51,21 +51,27 @@ static int public_keys(const kms_store *store, dstack_buf *spki, uint8_t k256[33
 
 static int bootstrap_attestation(kms *k, const uint8_t *report_data, dstack_buf *out,
                                  dstack_error *err) {
-    if (k->workload == NULL) {
+    if (!kms_has_evidence(k)) {
         return 0;
     }
     DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
-    int rc = workload_attest(k->workload, report_data, &evidence, err);
+    int rc = kms_own_attest(k, report_data, &evidence, err);
     return rc != 0 ? rc
                    : dstack_attestation_encode(evidence, DSTACK_ATTESTATION_LEGACY_CHOICE, out, err);
 }
 
 static int make_keys(kms *k, const char *domain, dstack_error *err) {
-    int rc = kms_authorize_self(k, err);
-    if (rc != 0) {
-        return error_prefix(err, rc, "KMS is not allowed to bootstrap");
+    const char *dir = config_str(k->config, "core.cert_dir");
+    kms_decision decision;
+    int rc = kms_store_check_new(dir, domain, err);
+    if (rc == 0) {
+        rc = kms_decide_self(k, &decision, err);
+        if (rc == 0 && !decision.allowed) {
+            rc = error_set(err, DSTACK_E_REFUSED, "boot denied: %s", decision.reason);
+        }
+        rc = rc != 0 ? error_prefix(err, rc, "KMS is not allowed to bootstrap") : 0;
     }
-    rc = kms_store_create(config_str(k->config, "core.cert_dir"), domain, k->insecure, err);
+    rc = rc != 0 ? rc : kms_store_create(dir, domain, k->insecure, err);
     if (rc == 0) {
         LOG_INFO("root keys made", "domain", domain);
     }

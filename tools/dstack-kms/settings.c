@@ -21,7 +21,7 @@ static const config_key keys[] = {
     {"core.aws_nitro_tpm_key_release", CONFIG_BOOL, "false", "release keys to AWS NitroTPM guests"},
     {"core.nitro_enclave_key_release", CONFIG_BOOL, "false", "release keys to AWS Nitro enclaves"},
     {"core.tee.url", CONFIG_STR, "",
-     "own evidence: tdx, sim:unix:PATH; empty: none, needs --insecure-dev"},
+     "own evidence: tdx, agent:unix:PATH, sim:unix:PATH; empty: none, needs --insecure-dev"},
     {"core.tee.manifest", CONFIG_PATH, "", "app-compose.json that is measured at start"},
     {"core.tee.vm_config", CONFIG_PATH, "", "file with the vm_config of the own machine"},
     {"core.attestation.root_ca.tdx", CONFIG_PATH, "",
@@ -102,8 +102,10 @@ int kms_settings_check(const service_config *config, bool insecure_dev, dstack_e
                          "core.tee.url is required (or core.attest_rpc_cert and "
                          "core.enforce_self_authorization false, with --insecure-dev)");
     }
-    if (has_tee && config_str(config, "core.tee.manifest")[0] == 0) {
-        return error_set(err, DSTACK_E_FORMAT, "core.tee.manifest is required with core.tee.url");
+    bool by_agent = strncmp(config_str(config, "core.tee.url"), "agent:", 6) == 0;
+    if (has_tee && !by_agent && config_str(config, "core.tee.manifest")[0] == 0) {
+        return error_set(err, DSTACK_E_FORMAT,
+                         "core.tee.manifest is required with core.tee.url (except agent:)");
     }
     return 0;
 }

@@ -100,12 +100,17 @@ static int new_k256(dstack_secret **out, dstack_error *err) {
     return 0;
 }
 
-int kms_store_create(const char *dir, const char *domain, bool insecure, dstack_error *err) {
+int kms_store_check_new(const char *dir, const char *domain, dstack_error *err) {
     int rc = kms_store_check_domain(domain, err);
     if (rc == 0 && (file_is_there(dir, "root-ca.key") || file_is_there(dir, "root-k256.key") ||
                     file_is_there(dir, "bootstrap-info.json"))) {
         rc = error_set(err, DSTACK_E_EXISTS, "KMS has already been bootstrapped");
     }
+    return rc;
+}
+
+int kms_store_create(const char *dir, const char *domain, bool insecure, dstack_error *err) {
+    int rc = kms_store_check_new(dir, domain, err);
     rc = rc != 0 ? rc : file_make_dirs(dir, 0700, err);
     if (rc != 0) {
         return rc;

@@ -30,6 +30,8 @@ typedef struct kms_store {
 int kms_store_exists(const char *dir, bool *exists, dstack_error *err);
 /* Non-empty ASCII host name or IPv4 text of at most 253 bytes. */
 int kms_store_check_domain(const char *domain, dstack_error *err);
+/* Whether keys could be made there: the name is valid and nothing is in the way. */
+int kms_store_check_new(const char *dir, const char *domain, dstack_error *err);
 /* Makes root keys and writes them. DSTACK_E_EXISTS "KMS has already been bootstrapped" when there is
  * any: nothing is overwritten. */
 int kms_store_create(const char *dir, const char *domain, bool insecure, dstack_error *err);

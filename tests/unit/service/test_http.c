@@ -1,5 +1,6 @@
 #include "check.h"
 
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "client/http_client.h"
@@ -46,14 +47,14 @@ static void never_ends(http_stream *stream, void *user) {
     while (http_stream_write(stream, bytes_of_str("tick\n"))) {
         usleep(10000);
     }
-    *(bool *)user = true;
+    atomic_store((atomic_bool *)user, true);
 }
 
 static void stream_lines(http_request *request, http_response *response, void *user) {
     http_response_stream(response, 200, "text/plain", count_up, NULL, NULL);
 }
 
-static bool endless_ended;
+static atomic_bool endless_ended;
 static void stream_forever(http_request *request, http_response *response, void *user) {
     http_response_stream(response, 200, "text/plain", never_ends, &endless_ended, NULL);
 }
@@ -251,10 +252,10 @@ static void streams_arrive_whole_and_end_when_the_client_goes(void **state) {
     int rc = http_client_send(brief, &(http_client_request){.method = "GET", .path = "/forever"},
                               &response, &err);
     assert_int_equal(rc, DSTACK_E_TIMEOUT);
-    for (int i = 0; i < 200 && !endless_ended; i++) {
+    for (int i = 0; i < 200 && !atomic_load(&endless_ended); i++) {
         usleep(10000);
     }
-    assert_true(endless_ended);
+    assert_true(atomic_load(&endless_ended));
 }
 
 static int refuse_named_bad(dstack_bytes leaf, int64_t now, void *user, dstack_error *err) {
