@@ -17,27 +17,9 @@
 #define MAX_SERVERS 8
 #define DEFAULT_TIMEOUT_S 20
 
-<<<<<<< HEAD
 /* UpToDate and nothing else; how a platform is made up does not matter. */
 static const char default_policy[] =
     "{\"allow_dynamic_platform\":true,\"allow_cached_keys\":true,\"allow_smt\":true}";
-=======
-static const struct cli_option options[] = {
-    {"root", 0, "FILE", "hardware root to trust instead of Intel's (PEM or DER)"},
-    {"collateral", 0, "FILE", "collateral bundle of the platform (JSON); may be repeated"},
-    {"policy", 0, "FILE", "which TCB levels pass (JSON)"},
-    {"image", 0, "DIR", "guest image that the registers must follow from"},
-    {"ca", 0, "FILE", "roots for the public certificate (PEM; default: the system's)"},
-    {"connect", 0, "ADDR:PORT", "connect here instead of to the URL's host"},
-    {"app-id", 0, "HEX", "app id that must be running there"},
-    {"compose-hash", 0, "HEX", "manifest hash that must be running there"},
-    {"manifest", 0, "FILE", "manifest file that must be running there"},
-    {"gateway-app-id", 0, "HEX", "app id that the gateway must have"},
-    {"kms-root-key", 0, "HEX", "SHA-256 of the public key of the KMS root that must have issued"},
-    {"kms-ca", 0, "FILE", "the same, as the KMS's root certificate"},
-    {"insecure-dev", 0, NULL, "accept what is marked as made in an insecure development mode"},
-    {NULL}};
->>>>>>> 1e69b0c (Say whose gateway and KMS it is only when the caller named them)
 
 /* Everything that the options name, loaded. */
 typedef struct inputs {
@@ -129,60 +111,12 @@ static int read_manifest(struct cli *cli, inputs *in, dstack_error *err) {
     return rc;
 }
 
-<<<<<<< HEAD
 static int read_id(struct cli *cli, const char *option, uint8_t id[20], const uint8_t **out,
                    dstack_error *err) {
     bool given = false;
     int rc = cli_hex_fixed(cli, option, id, 20, &given, err);
     *out = given ? id : NULL;
     return rc;
-=======
-static int expect_gateway(const struct cli *cli, struct verify_result *result, dstack_error *err) {
-    if (!cli_has(cli, "gateway-app-id")) {
-        return 0;
-    }
-    if (result->gateway == NULL) {
-        return error_set(err, DSTACK_E_REFUSED, "no gateway stands between here and the app");
-    }
-    int rc = expect_value(cli, "gateway-app-id",
-                          &dstack_verified_identity(result->gateway)->app_id, 20,
-                          "the gateway's app id", err);
-    result->gateway_pinned = rc == 0;
-    return rc;
-}
-
-static int expect_kms(const struct cli *cli, struct verify_result *result, dstack_error *err) {
-    const char *key = cli_value(cli, "kms-root-key", NULL);
-    const char *path = cli_value(cli, "kms-ca", NULL);
-    char from_file[65];
-    if (path != NULL) {
-        DSTACK_AUTO(buf) dstack_buf file = {0};
-        DSTACK_AUTO(cert) dstack_cert *cert = NULL;
-        int rc = cli_read(path, (size_t)1 << 20, &file, err);
-        rc = rc != 0 ? rc : dstack_cert_parse(bytes_of_buf(&file), &cert, err);
-        if (rc != 0) {
-            return error_prefix(err, rc, "--kms-ca");
-        }
-        verify_key_hash(cert, from_file);
-        key = from_file;
-    }
-    if (key != NULL && (!result->kms_checked || strcmp(key, result->app_cert_root) != 0)) {
-        return error_set(err, DSTACK_E_REFUSED, "the app's keys come from another KMS root (%s)",
-                         result->kms_checked ? result->app_cert_root : "none shown");
-    }
-    result->kms_pinned = key != NULL;
-    return 0;
-}
-
-int verify_expectations(const struct cli *cli, struct verify_result *result, dstack_error *err) {
-    const dstack_identity *app = dstack_verified_identity(result->app);
-    int rc = expect_value(cli, "app-id", &app->app_id, 20, "the app id", err);
-    rc = rc != 0 ? rc
-                 : expect_value(cli, "compose-hash", &app->compose_hash, 32, "the compose hash", err);
-    rc = rc != 0 ? rc : expect_manifest(cli, &app->compose_hash, err);
-    rc = rc != 0 ? rc : expect_gateway(cli, result, err);
-    return rc != 0 ? rc : expect_kms(cli, result, err);
->>>>>>> 1e69b0c (Say whose gateway and KMS it is only when the caller named them)
 }
 
 static int load_images(struct cli *cli, inputs *in, dstack_error *err) {
