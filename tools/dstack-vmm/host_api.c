@@ -27,6 +27,9 @@ static int store_instance_info(struct host_api *api, const char *payload, dstack
     if (given == NULL) {
         return error_set(err, local.status, "%s", local.message);
     }
+    if (!json_is_object(given)) {
+        return error_set(err, DSTACK_E_FORMAT, "instance.info: expected an object");
+    }
     for (size_t i = 0; i < 3; i++) {
         const char *value = "";
         DSTACK_AUTO(buf) dstack_buf bytes = {0};
@@ -69,8 +72,9 @@ static int notify(http_request *request, struct host_api *api, dstack_error *err
     DSTACK_AUTO(json)
     json_t *body = json_parse(http_request_body(request), BODY_LIMIT, "notification", &local);
     const char *event = "", *payload = "";
-    if (body == NULL) {
-        return error_set(err, local.status, "%s", local.message);
+    if (!json_is_object(body)) {
+        return error_set(err, DSTACK_E_FORMAT, "%s",
+                         body == NULL ? local.message : "notification: expected an object");
     }
     int rc = json_str_or(body, "event", "", &event, err);
     rc = rc != 0 ? rc : json_str_or(body, "payload", "", &payload, err);

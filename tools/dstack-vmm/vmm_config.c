@@ -254,15 +254,22 @@ int vmm_config_check(const service_config *config, bool insecure_dev, dstack_err
     return rc;
 }
 
+/* Length of a text that begins like "8.1", up to its end as a word; 0 when it does not. */
+static size_t version_length(const char *text) {
+    size_t digits = strspn(text, "0123456789");
+    return digits > 0 && text[digits] == '.' ? strcspn(text, " +\r\n(") : 0;
+}
+
 void qemu_version_parse(const char *line, char out[32]) {
     const char *word = strstr(line, "version ");
-    size_t len = 0;
     out[0] = 0;
-    if (word != NULL) {
-        word += 8;
-        len = strcspn(word, " +\r\n(");
+    word = word != NULL && version_length(word + 8) > 0 ? word + 8 : line;
+    while (word[0] != 0 && word[0] != '\n' && version_length(word) == 0) {
+        word += strcspn(word, " \n");
+        word += word[0] == ' ';
     }
-    if (len > 0 && len < 32 && word[0] >= '0' && word[0] <= '9') {
+    size_t len = version_length(word);
+    if (len > 0 && len < 32) {
         memcpy(out, word, len);
         out[len] = 0;
     }
