@@ -229,7 +229,10 @@ int rpc_check_caller(rpc_call *call, const rpc_binding *binding, dstack_error *e
         break;
     case RPC_CALLER_CUSTOM:
         if (call->service->custom != NULL) {
-            return call->service->custom(call, err) == 0 ? 0 : 400;
+            if (call->service->custom(call, err) == 0) {
+                return 0;
+            }
+            return call->http_status != 0 ? call->http_status : 400;
         }
         text = "no rule admits callers of this method";
         break;
