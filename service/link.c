@@ -77,6 +77,13 @@ static int write_all(service_link *link, dstack_bytes data, dstack_error *err) {
     return 0;
 }
 
+static void mark_dead(service_link *link) {
+    pthread_mutex_lock(&link->lock);
+    link->alive = false;
+    pthread_cond_broadcast(&link->changed);
+    pthread_mutex_unlock(&link->lock);
+}
+
 static int write_frame(service_link *link, uint32_t stream, dstack_bytes payload,
                        dstack_error *err) {
     if (payload.len > FRAME_MAX) {
@@ -95,6 +102,9 @@ static int write_frame(service_link *link, uint32_t stream, dstack_bytes payload
         pthread_mutex_unlock(&link->write_lock);
     }
     buf_wipe(&frame);
+    if (rc == DSTACK_E_NETWORK && link->side == SERVICE_LINK_HOST) {
+        mark_dead(link); /* the reader will see it too, perhaps later */
+    }
     return rc;
 }
 
@@ -265,10 +275,7 @@ static void *read_loop(void *user) {
         take_frames(link, &input);
     }
     buf_wipe(&input);
-    pthread_mutex_lock(&link->lock);
-    link->alive = false;
-    pthread_cond_broadcast(&link->changed);
-    pthread_mutex_unlock(&link->lock);
+    mark_dead(link);
     if (link->closed != NULL && !atomic_load(&link->stop)) {
         link->closed(link, link->user);
     }

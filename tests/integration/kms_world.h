@@ -199,7 +199,7 @@ static inline void world_configure(const world *w, const char *more) {
                 "  cert_dir: certs\n"
                 "  tee: {url: '%s', manifest: kms-compose.json, vm_config: kms-vm.json}\n"
                 "  attestation: {root_ca: {tdx: sim/root.der}, collateral: ['%s/sim/"
-                "collateral.json']}\n"
+                "collateral.json'], urls: {pccs: []}}\n"
                 "  auth_api: {file: {path: allow.yaml}}\n"
                 "  onboard: {auto_bootstrap_domain: localhost, port: 0}\n"
                 "%s",

@@ -205,6 +205,14 @@ static void sec_19_weakening_settings_need_insecure_dev_and_mark_what_is_issued(
         dstack_bytes der = dstack_cert_der(cert);
         assert_non_null(memmem(der.data, der.len, "dstack insecure-dev", 19));
     }
+    /* sec_21: the server's own certificate is for a day, renewed while it runs */
+    DSTACK_AUTO(buf) dstack_buf rpc = {0};
+    DSTACK_AUTO(cert) dstack_cert *server = NULL;
+    dstack_error err = {0};
+    load_file(world_path(w, "certs/rpc.crt"), &rpc);
+    assert_ok(dstack_cert_parse(bytes_of_buf(&rpc), &server, &err), err);
+    assert_true(dstack_cert_not_after(server) <= clock_unix() + 86400);
+    assert_string_equal(dstack_cert_usage(server), DSTACK_USAGE_KMS_RPC);
     /* production never runs on keys that were made in this mode */
     world_kill(w, SIGTERM);
     world_write(w, "kms.yaml", "core: {cert_dir: certs, tee: {url: tdx, manifest: x}}\n");

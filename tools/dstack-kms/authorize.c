@@ -9,11 +9,14 @@
 #include "base/cursor.h"
 #include "base/error.h"
 
-dstack_attestation_options kms_judge_options(const char *vm_config, bool boot_time, bool image) {
+dstack_attestation_options kms_judge_options(const kms *k, const char *vm_config, bool boot_time,
+                                             bool image) {
     return (dstack_attestation_options){
         .now = clock_unix(),
         .vm_config = vm_config != NULL && vm_config[0] != 0 ? vm_config : NULL,
         .boot_time = boot_time,
+        .collateral = collateral_fetch_for,
+        .collateral_user = k->fetcher,
         .image = image ? dstack_measure_image_check : NULL,
     };
 }
@@ -45,7 +48,7 @@ int kms_learn_self(kms *k, dstack_error *err) {
     static const uint8_t zeros[DSTACK_REPORT_DATA_SIZE];
     DSTACK_AUTO(attestation) dstack_attestation *own = NULL;
     DSTACK_AUTO(verified) dstack_verified *verified = NULL;
-    dstack_attestation_options options = kms_judge_options(NULL, false, false);
+    dstack_attestation_options options = kms_judge_options(k, NULL, false, false);
     options.report_data = zeros;
     int rc = kms_own_attest(k, zeros, &own, err);
     rc = rc != 0 ? rc
@@ -85,7 +88,7 @@ int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_t
                   kms_decision *decision, dstack_error *err) {
     DSTACK_AUTO(verified) dstack_verified *verified = NULL;
     DSTACK_AUTO(buf) dstack_buf boot_info = {0};
-    dstack_attestation_options options = kms_judge_options(vm_config, boot_time, false);
+    dstack_attestation_options options = kms_judge_options(k, vm_config, boot_time, false);
     int rc = verify(user, &options, &verified, err);
     rc = rc != 0 ? rc : check_app_id(verified, err);
     rc = rc != 0 ? rc : dstack_verified_boot_info(verified, &boot_info, err);
@@ -100,7 +103,7 @@ int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_t
     if (config_bool(k->config, "core.image.verify")) {
         /* The policy spoke about the image that vm_config claims: now hold the registers to it. */
         DSTACK_AUTO(verified) dstack_verified *with_image = NULL;
-        options = kms_judge_options(vm_config, boot_time, true);
+        options = kms_judge_options(k, vm_config, boot_time, true);
         rc = verify(user, &options, &with_image, err);
         if (rc != 0) {
             return error_prefix(err, rc, "Failed to verify os image hash");

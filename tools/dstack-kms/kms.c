@@ -12,12 +12,21 @@
 
 #define VERSION_TEXT "v" DSTACK_PROJECT_VERSION " (" DSTACK_REVISION ")"
 
+static int open_fetcher(kms *k, dstack_error *err) {
+    const char *const *urls;
+    size_t count = config_list(k->config, "core.attestation.urls.pccs", &urls);
+    k->fetcher = collateral_fetcher_new(
+        urls, count, config_duration_ms(k->config, "core.attestation.urls.timeout"));
+    return k->fetcher != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+}
+
 int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *err) {
     const char *const *bundles;
     *k = (kms){.config = config, .insecure = insecure};
     size_t count = config_list(config, "core.attestation.collateral", &bundles);
     int rc = trust_open(&k->trust, config_str(config, "core.attestation.root_ca.tdx"), bundles,
                         count, insecure, err);
+    rc = rc != 0 ? rc : open_fetcher(k, err);
     rc = rc != 0 ? rc : kms_own_open(k, err);
     rc = rc != 0 ? rc : kms_auth_open(&k->auth, config, err);
     return rc != 0 ? rc : kms_learn_self(k, err);
@@ -35,6 +44,7 @@ void kms_close(kms *k) {
     kms_store_clear(&k->store);
     kms_auth_free(k->auth);
     workload_free(k->workload);
+    collateral_fetcher_free(k->fetcher);
     trust_clear(&k->trust);
     dstack_buf_clear(&k->own_boot_info);
     *k = (kms){0};

@@ -4,6 +4,7 @@
 
 #include "auth.h"
 #include "issue.h"
+#include "service/collateral.h"
 #include "service/daemon.h"
 #include "service/http.h"
 #include "service/metrics.h"
@@ -17,6 +18,7 @@ typedef struct kms {
     const service_config *config;
     bool insecure;
     trust trust;
+    collateral_fetcher *fetcher;
     workload *workload; /* NULL: evidence comes from the guest agent, or (insecure-dev) there is none */
     kms_store store;
     kms_authority authority;
@@ -63,7 +65,8 @@ int kms_authorize_self(kms *k, dstack_error *err);
 int kms_decide_self(kms *k, kms_decision *decision, dstack_error *err);
 
 /* What evidence is judged by. vm_config: the request's, "" for the one inside. */
-dstack_attestation_options kms_judge_options(const char *vm_config, bool boot_time, bool image);
+dstack_attestation_options kms_judge_options(const kms *k, const char *vm_config, bool boot_time,
+                                             bool image);
 /* Policy over verified evidence, then the image check by verify(again), then the release gate. */
 typedef int (*kms_verify_again)(void *user, const dstack_attestation_options *options,
                                 dstack_verified **out, dstack_error *err);

@@ -68,7 +68,7 @@ static int attest(rpc_call *call, dstack_bytes client_cert, void **identity, dst
     if (caller == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
-    dstack_attestation_options options = kms_judge_options(NULL, false, false);
+    dstack_attestation_options options = kms_judge_options(k, NULL, false, false);
     int rc = dstack_cert_parse(client_cert, &caller->cert, err);
     rc = rc != 0 ? rc
                  : dstack_cert_verify_attestation(k->trust.verifier, caller->cert, &options,
@@ -208,7 +208,7 @@ static int sign(kms *k, const Kms__SignCertRequest *in, const dstack_csr *csr,
     int rc = kms_authorize(k, KMS_BOOT_APP, in->vm_config, true, verify_csr, &question, verified,
                            &decision, err);
     /* What goes into the certificate is what was verified now, not what the request claims. */
-    dstack_attestation_options options = kms_judge_options(in->vm_config, false, false);
+    dstack_attestation_options options = kms_judge_options(k, in->vm_config, false, false);
     rc = rc != 0 ? rc : verify_csr(&question, &options, &present, err);
     rc = rc != 0
              ? rc

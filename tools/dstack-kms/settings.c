@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <dstack/collateral.h>
+
 #include "base/error.h"
 
 static const config_key keys[] = {
@@ -27,6 +29,9 @@ static const config_key keys[] = {
     {"core.attestation.root_ca.tdx", CONFIG_PATH, "",
      "certificate of a simulation root to trust; needs --insecure-dev"},
     {"core.attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
+    {"core.attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
+     "servers to fetch collateral from, in order; []: none"},
+    {"core.attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
     {"core.image.verify", CONFIG_BOOL, "true",
      "registers must follow from the image that vm_config names; false needs --insecure-dev"},
     {"core.sign.reserved_names", CONFIG_LIST, "",

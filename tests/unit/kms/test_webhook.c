@@ -73,7 +73,7 @@ static void a_decision_is_taken_as_given(void **state) {
     assert_string_equal(f->answer.seen, "POST /bootAuth/kms application/json " INFO);
 }
 
-static void no_good_answer_is_never_an_allowance(void **state) {
+static void sec_33_no_good_answer_in_time_is_never_an_allowance(void **state) {
     fixture *f = *state;
     static const struct {
         answer answer;
@@ -124,7 +124,7 @@ static void information_is_read_with_all_required_members(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_decision_is_taken_as_given, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_good_answer_is_never_an_allowance, setup, teardown),
+        cmocka_unit_test_setup_teardown(sec_33_no_good_answer_in_time_is_never_an_allowance, setup, teardown),
         cmocka_unit_test_setup_teardown(information_is_read_with_all_required_members, setup,
                                         teardown),
     };

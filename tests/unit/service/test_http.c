@@ -365,6 +365,29 @@ static void slow_handlers_do_not_hold_up_others(void **state) {
     expect(other, "GET", "/prpc/x", "", 200, NULL);
 }
 
+static void sec_33_answers_are_bounded_in_size_and_time(void **state) {
+    fixture *f = *state;
+    DSTACK_AUTO(http_client_response) http_client_response response = {0};
+    dstack_error err = {0};
+    DSTACK_AUTO(http_client)
+    http_client *small = client_of(&(http_client_config){.url = f->url, .body_limit = 1000});
+    http_client_request lines = {.method = "GET", .path = "/lines"};
+    assert_int_equal(http_client_send(small, &lines, &response, &err), DSTACK_E_LIMIT);
+    assert_int_equal(response.body.len, 0);
+    /* a port where nobody answers the handshake */
+    char url[64];
+    snprintf(url, sizeof url, "https://127.0.0.1:%u", http_server_port(f->server, "tcp"));
+    DSTACK_AUTO(http_client)
+    http_client *silent = client_of(&(http_client_config){.url = url,
+                                                          .trust = HTTP_CLIENT_TRUST_NONE,
+                                                          .connect_timeout_ms = 200});
+    assert_int_not_equal(http_client_send(silent, &lines, &response, &err), 0);
+    DSTACK_AUTO(http_client)
+    http_client *gone = client_of(&(http_client_config){.url = "unix:/nonexistent.sock",
+                                                        .attempts = 2});
+    assert_int_equal(http_client_send(gone, &lines, &response, &err), DSTACK_E_NETWORK);
+}
+
 static void an_exchange_runs_without_a_socket(void **state) {
     fixture *f = *state;
     DSTACK_AUTO(buf) dstack_buf out = {0};
@@ -398,6 +421,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_replaced_certificate_serves_the_next_handshake, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(slow_handlers_do_not_hold_up_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(sec_33_answers_are_bounded_in_size_and_time, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_exchange_runs_without_a_socket, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,21 @@
+/* Fetches collateral for quotes of platforms that the verifier does not know yet. One fetch at a
+ * time, and none for a moment after a failure: anybody who can show evidence can ask for one. */
+#ifndef SERVICE_COLLATERAL_H
+#define SERVICE_COLLATERAL_H
+
+#include <dstack/attestation.h>
+#include <dstack/collateral.h>
+
+#include "base/auto.h"
+
+typedef struct collateral_fetcher collateral_fetcher;
+
+/* urls: servers in order, copied; none gives a fetcher that refuses. NULL when memory ran out. */
+collateral_fetcher *collateral_fetcher_new(const char *const *urls, size_t count,
+                                           int64_t timeout_ms);
+void collateral_fetcher_free(collateral_fetcher *fetcher);
+/* A dstack_collateral_source whose user is the fetcher. Thread-safe. */
+int collateral_fetch_for(void *fetcher, struct dstack_verifier *verifier, dstack_bytes quote,
+                         dstack_error *err);
+
+#endif
