@@ -82,7 +82,7 @@ static const struct cli_command attestation_decode = {
 static const struct cli_command attestation_verify = {
     .name = "verify",
     .summary = "Verify an attestation end to end",
-    .usage = "FILE --collateral FILE [--root FILE] [--image DIR] [--policy FILE] [--now UNIX]",
+    .usage = "FILE [--collateral FILE] [--root FILE] [--image DIR] [--policy FILE] [--now UNIX]",
     .help = "Every claim is printed with the anchor that it rests on: measured, reference-image,\n"
             "policy, or self-asserted.",
     .options = evidence_cli_options,

@@ -9,7 +9,8 @@
 #include "verify/dcap/collateral.h"
 
 const struct cli_option evidence_cli_options[] = {
-    {"collateral", 0, "FILE", "collateral bundle, JSON (needed)"},
+    {"collateral", 0, "FILE", "collateral bundle, JSON; without it, it is fetched"},
+    {"pccs", 0, "URL", "server to fetch collateral from (repeat for more, tried in order)"},
     {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of Intel's"},
     {"image", 0, "DIR", "guest image folder: the registers must be those of this image"},
     {"policy", 0, "FILE", "which TCB levels pass (YAML or JSON)"},
@@ -37,19 +38,37 @@ static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *e
     return rc == 0 ? dstack_verifier_new(out, &options, err) : rc;
 }
 
-int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *err) {
+static int fetch(void *user, dstack_verifier *verifier, dstack_bytes quote, dstack_error *err) {
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
-    bool bound = false;
+    int rc = dstack_collateral_fetch(&collateral, quote, user, err);
+    return rc == 0 ? dstack_verifier_add_collateral(verifier, collateral, err) : rc;
+}
+
+/* From the file, or later from the servers: then *source is set. */
+static int choose_collateral(struct cli *cli, evidence_options *out,
+                             dstack_collateral_source *source, dstack_error *err) {
+    DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
     const char *path = cli_value(cli, "collateral", NULL);
-    if (path == NULL) {
-        return cli_usage(err, "--collateral FILE is needed");
+    if (path != NULL) {
+        int rc = cli_read_collateral(path, &collateral, err);
+        return rc == 0 ? dstack_verifier_add_collateral(out->verifier, collateral, err) : rc;
     }
-    int rc = cli_read_collateral(path, &collateral, err);
-    if (rc == 0) {
-        rc = open_verifier(cli, &out->verifier, err);
+    size_t count = 0;
+    for (const char *url;
+         count < EVIDENCE_SERVERS_MAX && (url = cli_value_at(cli, "pccs", count)) != NULL;) {
+        out->urls[count++] = url;
     }
+    out->servers = (dstack_collateral_servers){.urls = out->urls, .url_count = count};
+    *source = fetch;
+    return 0;
+}
+
+int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *err) {
+    bool bound = false;
+    dstack_collateral_source source = NULL;
+    int rc = open_verifier(cli, &out->verifier, err);
     if (rc == 0) {
-        rc = dstack_verifier_add_collateral(out->verifier, collateral, err);
+        rc = choose_collateral(cli, out, &source, err);
     }
     if (rc == 0 && cli_has(cli, "policy")) {
         rc = cli_read_policy(cli_value(cli, "policy", NULL), &out->policy, err);
@@ -71,6 +90,8 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         .now = cli->now,
         .policy = out->policy,
         .report_data = bound ? out->report_data : NULL,
+        .collateral = source,
+        .collateral_user = &out->servers,
         .image = image == NULL ? NULL : dstack_measure_image_check,
         .image_user = (void *)image,
     };

@@ -9,13 +9,17 @@
 
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 
-/* --collateral, --root, --image, --policy, --report-data and --nonce. */
+#define EVIDENCE_SERVERS_MAX 16
+
+/* --collateral, --pccs, --root, --image, --policy, --report-data and --nonce. */
 extern const struct cli_option evidence_cli_options[];
 
 typedef struct evidence_options {
     dstack_verifier *verifier;
     dstack_policy *policy;
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    const char *urls[EVIDENCE_SERVERS_MAX];
+    dstack_collateral_servers servers;
     dstack_attestation_options attestation; /* borrows the members above */
 } evidence_options;
 
