@@ -1,10 +1,10 @@
 /* Quote verifications per second of CPU time of one thread.
  *
- *   bench_verify [--peer PROGRAM] [--rounds N] [--seconds S] [--only warm|cold|parse]
+ *   bench_verify [--peer PROGRAM] [--rounds N] [--seconds S] [--only warm|platform|cold|parse]
  *                QUOTE COLLATERAL NOW [ROOT.der]
  *
  * cold: a verifier that has seen neither collateral nor platform, made for the one quote;
- * warm: both known. Rounds of all measurements are
+ * platform: collateral known, platform not; warm: both known. Rounds of all measurements are
  * interleaved and the lowest of each counts. The peer is run once per round in the same way; it
  * takes QUOTE COLLATERAL NOW SECONDS and prints microseconds of CPU per verification. */
 #include <stdio.h>
@@ -17,6 +17,7 @@
 #include <dstack/verifier.h>
 
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/cursor.h"
 #include "base/file.h"
 #include "crypto/ecdsa.h"
@@ -74,6 +75,57 @@ static void cold(const bench *b, void *state) {
 
 static void warm(const bench *b, void *state) {
     check(b, state, b->collateral);
+}
+
+/* Certification data in ever new bytes: what stands behind the last block of the chain is nobody's,
+ * and a verifier takes a platform for known by all bytes. */
+typedef struct stranger {
+    dstack_verifier *verifier;
+    dstack_collateral *collateral; /* without a PCK chain, so that the quote's is used */
+    dstack_buf quote;
+    size_t at; /* two such bytes: the last one, and the one between the last two blocks */
+    size_t other;
+    unsigned count;
+} stranger;
+
+static void stranger_open(const bench *b, stranger *s) {
+    static const char begin[] = "-----BEGIN";
+    dstack_collateral_parts parts;
+    dstack_quote q;
+    dstack_error err = {0};
+    *s = (stranger){.verifier = open_verifier(b)};
+    dstack_collateral_get(b->collateral, &parts);
+    parts.has_pck_certificate_chain = false;
+    buf_put_bytes(&s->quote, bytes_of_buf(&b->quote));
+    if (dstack_collateral_new(&s->collateral, &parts, &err) != 0 ||
+        dstack_quote_parse(&q, bytes_of_buf(&s->quote), &err) != 0) {
+        die("quote", &err);
+    }
+    s->at = (size_t)(q.cert_data.data - s->quote.data) + q.cert_data.len - 1;
+    for (size_t i = 1; i + sizeof begin < q.cert_data.len; i++) {
+        if (memcmp(q.cert_data.data + i, begin, sizeof begin - 1) == 0) {
+            s->other = (size_t)(q.cert_data.data - s->quote.data) + i - 1;
+        }
+    }
+}
+
+static void stranger_close(stranger *s) {
+    dstack_verifier_free(s->verifier);
+    dstack_collateral_free(s->collateral);
+    dstack_buf_clear(&s->quote);
+}
+
+static void platform(const bench *b, void *state) {
+    stranger *s = state;
+    dstack_quote_report report;
+    dstack_error err = {0};
+    s->quote.data[s->at] = (uint8_t)(s->count % 256);
+    s->quote.data[s->other] = (uint8_t)(s->count / 256 % 32);
+    s->count++;
+    if (dstack_verifier_check_with(s->verifier, bytes_of_buf(&s->quote), s->collateral, NULL,
+                                   b->now, &report, &err) != 0) {
+        die("check", &err);
+    }
 }
 
 static void parse(const bench *b, void *state) {
@@ -142,7 +194,9 @@ static void report(const char *name, double us, double peer) {
 }
 
 static void run(const bench *b) {
-    double colds = 0, warms = 0, parses = 0, peer = 0;
+    double colds = 0, platforms = 0, warms = 0, parses = 0, peer = 0;
+    stranger strangers;
+    stranger_open(b, &strangers);
     dstack_verifier *known = open_verifier(b);
     check(b, known, b->collateral);
     for (int round = 0; round < b->rounds; round++) {
@@ -155,15 +209,20 @@ static void run(const bench *b) {
         if (wanted(b, "cold")) {
             lower(&colds, measure(b, cold, NULL));
         }
+        if (wanted(b, "platform")) {
+            lower(&platforms, measure(b, platform, &strangers));
+        }
         if (wanted(b, "parse")) {
             lower(&parses, measure(b, parse, NULL));
         }
     }
     dstack_verifier_free(known);
+    stranger_close(&strangers);
     printf("signatures by %s; lowest of %d interleaved rounds of %g s\n", ecdsa_backend(),
            b->rounds, b->seconds);
     report("peer", peer, 0);
     report("cold", colds, peer);
+    report("platform", platforms, peer);
     report("warm", warms, peer);
     report("parse", parses, 0);
 }
@@ -202,7 +261,7 @@ int main(int argc, char **argv) {
     }
     if (argc - at < 3 || argc - at > 4 || b.rounds < 1) {
         fprintf(stderr, "usage: bench_verify [--peer PROGRAM] [--rounds N] [--seconds S] "
-                        "[--only warm|cold|parse] QUOTE COLLATERAL NOW [ROOT.der]\n");
+                        "[--only warm|platform|cold|parse] QUOTE COLLATERAL NOW [ROOT.der]\n");
         return 2;
     }
     load(&b, argv + at, argc - at);

@@ -99,6 +99,49 @@ static void newer_collateral_for_the_same_platform_replaces_the_older(void **sta
     dstack_verifier_free(v);
 }
 
+/* The CA and its list are verified once per bundle; all else of a further platform is not. */
+static void sec_32_a_further_platform_under_a_known_ca_is_judged_by_itself(void **state) {
+    static const struct {
+        unsigned forged;
+        int64_t leaf_until;
+        const char *ca_name;
+        dstack_status status;
+    } others[] = {
+        {0, MADE_NOW + 1000, NULL, DSTACK_OK},
+        {MADE_BIT(MADE_SIGNED_LEAF), MADE_NOW + 1001, NULL, DSTACK_E_DCAP_CERT_SIGNATURE},
+        {MADE_BIT(MADE_SIGNED_CA), MADE_NOW + 1002, NULL, DSTACK_E_DCAP_CERT_SIGNATURE},
+        {MADE_BIT(MADE_SIGNED_QE_REPORT), MADE_NOW + 1003, NULL, DSTACK_E_DCAP_QE_REPORT_SIGNATURE},
+        {0, MADE_NOW - 1, NULL, DSTACK_E_DCAP_CERT_EXPIRED},
+        {0, MADE_NOW + 1004, "another CA", DSTACK_E_DCAP_CRL_NOT_FOUND},
+    };
+    DSTACK_AUTO(made) made first;
+    made_spec s;
+    made_spec_init(&s);
+    made_build(&s, &first);
+    dstack_verifier *v = made_verifier(&first, (dstack_verifier_options){0});
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        DSTACK_AUTO(made) made other;
+        made_spec_init(&s);
+        s.forged = others[i].forged;
+        s.certs[MADE_LEAF].until = others[i].leaf_until;
+        if (others[i].ca_name != NULL) {
+            s.certs[MADE_CA].name = others[i].ca_name;
+        }
+        made_build(&s, &other);
+        dstack_collateral_free(other.collateral);
+        other.collateral = dstack_collateral_ref(first.collateral);
+        assert_int_equal(check_with(v, &first, MADE_NOW, NULL), 0);
+        for (int round = 0; round < 2; round++) {
+            assert_int_equal(check_with(v, &other, MADE_NOW, NULL), others[i].status);
+        }
+        if (others[i].status == DSTACK_OK) {
+            assert_int_equal(check_with(v, &other, MADE_NOW + 1001, NULL),
+                             DSTACK_E_DCAP_CERT_EXPIRED);
+        }
+    }
+    dstack_verifier_free(v);
+}
+
 static void sec_32_a_simulated_root_counts_only_where_it_was_pinned(void **state) {
     DSTACK_AUTO(made) made m;
     made_spec s;
@@ -386,6 +429,7 @@ int main(void) {
         cmocka_unit_test(the_report_names_status_levels_platform_and_anchor),
         cmocka_unit_test(sec_32_nothing_kept_outlives_its_dates),
         cmocka_unit_test(newer_collateral_for_the_same_platform_replaces_the_older),
+        cmocka_unit_test(sec_32_a_further_platform_under_a_known_ca_is_judged_by_itself),
         cmocka_unit_test(sec_32_a_simulated_root_counts_only_where_it_was_pinned),
         cmocka_unit_test(names_of_intels_pki_are_demanded_where_they_are_enforced),
         cmocka_unit_test(debug_and_service_tds_pass_only_when_asked_for),
