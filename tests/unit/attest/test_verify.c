@@ -33,6 +33,7 @@ static const struct {
 };
 
 static dstack_verifier *verifier;
+static bool require_mr_config;
 
 static int set_up(void **state) {
     if (access(SHARED_DATA, R_OK) == 0) {
@@ -74,6 +75,7 @@ static int verify(const json_t *item, const uint8_t *report_data, dstack_verifie
                          ? NULL
                          : text_or(request, "vm_config", NULL),
         .report_data = report_data,
+        .require_mr_config = require_mr_config,
         .image = dstack_measure_image_check,
     };
     return rc == 0 ? dstack_attestation_verify(verifier, a, &options, out, err) : rc;
@@ -188,6 +190,28 @@ static void sec_13_simulated_evidence_is_refused_unless_its_root_is_pinned(void 
     assert_null(v);
 }
 
+static void sec_09_an_unset_launch_binding_is_shown_and_refused_where_required(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
+    size_t i, bound = 0, unbound = 0;
+    json_t *item;
+    json_array_foreach(cases, i, item) {
+        DSTACK_AUTO(verified) dstack_verified *v = NULL;
+        if (strcmp(text_or(item, "family", ""), "tdx") != 0 || verify(item, NULL, &v, NULL) != 0) {
+            continue;
+        }
+        bool measured = anchor_of(v, "mr_config_id") == DSTACK_ANCHOR_MEASURED;
+        bound += measured;
+        unbound += !measured;
+        DSTACK_AUTO(verified) dstack_verified *strict = NULL;
+        require_mr_config = true;
+        assert_int_equal(verify(item, NULL, &strict, NULL), measured ? 0 : DSTACK_E_REFUSED);
+        require_mr_config = false;
+    }
+    print_message("%zu bound, %zu unbound\n", bound, unbound);
+    assert_true(unbound > 0);
+}
+
 static void evidence_for_other_report_data_is_refused(void **state) {
     need_shared_data();
     DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
@@ -228,6 +252,7 @@ int main(void) {
         cmocka_unit_test(verdicts_equal_the_references_but_for_listed_differences),
         cmocka_unit_test(sec_26_every_claim_names_its_anchor),
         cmocka_unit_test(sec_13_simulated_evidence_is_refused_unless_its_root_is_pinned),
+        cmocka_unit_test(sec_09_an_unset_launch_binding_is_shown_and_refused_where_required),
         cmocka_unit_test(evidence_for_other_report_data_is_refused),
         cmocka_unit_test(other_platforms_are_refused_as_unsupported),
     };
