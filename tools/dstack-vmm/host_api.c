@@ -15,15 +15,12 @@
 #define BODY_LIMIT (64U << 10)
 #define EVENT_NAME_MAX 63
 
-/* instance_id_seed, instance_id, app_id: hex of 0 or 20 bytes each, and nothing else goes to disk. */
-static int store_instance_info(struct host_api *api, const char *payload, dstack_error *err) {
+int instance_info_clean(dstack_bytes payload, dstack_buf *out, dstack_error *err) {
     static const char *const keys[] = {"instance_id_seed", "instance_id", "app_id"};
     dstack_error local = {0};
     DSTACK_AUTO(json)
-    json_t *given = json_parse(bytes_of_str(payload), HOST_NOTIFY_PAYLOAD_MAX, "instance.info",
-                               &local);
+    json_t *given = json_parse(payload, HOST_NOTIFY_PAYLOAD_MAX, "instance.info", &local);
     DSTACK_AUTO(json) json_t *clean = json_object();
-    DSTACK_AUTO(buf) dstack_buf text = {0};
     if (given == NULL) {
         return error_set(err, local.status, "%s", local.message);
     }
@@ -44,8 +41,13 @@ static int store_instance_info(struct host_api *api, const char *payload, dstack
         }
         json_object_set_new(clean, keys[i], json_hex(bytes_of_buf(&bytes)));
     }
+    return json_write(clean, false, out, err);
+}
+
+static int store_instance_info(struct host_api *api, const char *payload, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
     DSTACK_AUTO(str) char *path = vm_path(api->dir, VM_SHARED_DIR "/" HOST_SHARE_INSTANCE_INFO);
-    int rc = path != NULL ? json_write(clean, false, &text, err)
+    int rc = path != NULL ? instance_info_clean(bytes_of_str(payload), &text, err)
                           : error_set(err, DSTACK_E_MEMORY, "no memory");
     return rc != 0 ? rc : file_write_atomic(path, bytes_of_buf(&text), 0600, err);
 }

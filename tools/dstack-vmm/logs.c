@@ -7,11 +7,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ansi.h"
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cursor.h"
-#include "logs.h"
 #include "rpc_vmm.h"
 
 #define DEFAULT_LINES 10000
@@ -26,30 +26,6 @@ struct logs_job {
     size_t lines;
     struct ansi_filter filter;
 };
-
-void ansi_filter_put(struct ansi_filter *filter, dstack_bytes in, dstack_buf *out) {
-    for (size_t i = 0; i < in.len; i++) {
-        uint8_t c = in.data[i];
-        switch (filter->state) {
-        case ANSI_TEXT:
-            if (c == 0x1b) {
-                filter->state = ANSI_ESCAPE;
-            } else {
-                buf_put_u8(out, c);
-            }
-            break;
-        case ANSI_ESCAPE:
-            filter->state = c == '[' ? ANSI_CSI : (c == ']' ? ANSI_OSC : ANSI_TEXT);
-            break;
-        case ANSI_CSI:
-            filter->state = c >= 0x40 && c <= 0x7e ? ANSI_TEXT : ANSI_CSI;
-            break;
-        case ANSI_OSC:
-            filter->state = c == 0x07 ? ANSI_TEXT : (c == 0x1b ? ANSI_ESCAPE : ANSI_OSC);
-            break;
-        }
-    }
-}
 
 /* Offset at which the last `lines` lines begin. */
 static off_t tail_offset(int fd, off_t size, size_t lines) {

@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "ansi.h"
 #include "check.h"
 #include "child.h"
 #include "host_api.h"
 #include "lock.h"
-#include "logs.h"
 #include "qmp.h"
 #include "registry.h"
 #include "rpc_info.h"

@@ -1,6 +1,6 @@
 /* Taking terminal escapes out of a log, whatever its split into pieces. */
-#ifndef VMM_LOGS_H
-#define VMM_LOGS_H
+#ifndef VMM_ANSI_H
+#define VMM_ANSI_H
 
 #include <dstack/bytes.h>
 
