@@ -145,6 +145,7 @@ static int load_policy(struct cli *cli, inputs *in, dstack_error *err) {
 static int load_inputs(struct cli *cli, inputs *in, dstack_error *err) {
     verify_demands *d = &in->demands;
     d->now = cli->now;
+    d->insecure_dev = cli_has(cli, "insecure-dev");
     if (cli_has(cli, "pccs") || !cli_has(cli, "collateral")) {
         d->collateral = fetch_collateral;
         d->collateral_user = cli;
@@ -186,7 +187,7 @@ static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
         return rc;
     }
     if (cli_has(cli, "insecure-dev")) {
-        cli_note(cli, "warning: --insecure-dev: simulated hardware may pass for real");
+        cli_note(cli, "warning: --insecure-dev: simulated hardware and insecure issuers may pass");
     }
     const verify_target target = {.url = argv[0],
                                   .connect = cli_value(cli, "connect", NULL),
@@ -219,7 +220,7 @@ static const struct cli_option options[] = {
     {"connect", 0, "ADDR:PORT", "connect there instead of resolving the name"},
     {"timeout", 0, "SECONDS", "longest wait for each answer (default 20)"},
     {"root", 0, "FILE", "trust these roots in place of Intel's; needs --insecure-dev"},
-    {"insecure-dev", 0, NULL, "let simulated hardware pass, marked as insecure"},
+    {"insecure-dev", 0, NULL, "let simulated hardware and issuers in insecure modes pass"},
     {NULL},
 };
 

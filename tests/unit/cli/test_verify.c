@@ -46,7 +46,7 @@ static void a_terminated_address_verifies_step_by_step(void **state) {
     verify_demands demands = scene_demands(&s);
     expect_verified(&demands, &answers, &report);
     assert_int_equal(report.mode, VERIFY_TERMINATED);
-    assert_true(verify_is_simulated(&report));
+    assert_true(report.insecure);
     for (int i = 0; i < VERIFY_STEPS; i++) {
         assert_true(report.steps[i].used);
         assert_int_equal(report.steps[i].outcome, VERIFY_HOLDS);
@@ -242,6 +242,27 @@ static void sec_25_a_kms_certificate_is_no_apps(void **state) {
     verify_demands demands = scene_demands(&s);
     demands.kms_root = bytes_of_buf(&s.kms.chain);
     expect_refusal(&demands, &answers, VERIFY_EVIDENCE, "usage");
+    scene_cert_clear(&other);
+}
+
+/* An issuer that runs in an insecure mode says so in every certificate it makes. */
+static void sec_19_a_certificate_marked_insecure_is_refused(void **state) {
+    DSTACK_AUTO(verify_answers) verify_answers answers;
+    DSTACK_AUTO(verify_report) verify_report report = {0};
+    scene_cert other = {0};
+    scene_answers(&s, &answers);
+    scene_key(&other);
+    s.unit = "dstack insecure-dev";
+    scene_app_leaf(&s, &other, DSTACK_USAGE_APP_CUSTOM, NULL);
+    s.unit = NULL;
+    scene_evidence(&s, &s.app, &other, bytes_of(answers.nonce, sizeof answers.nonce),
+                   &answers.evidence);
+    verify_demands demands = scene_demands(&s);
+    expect_refusal(&demands, &answers, VERIFY_EVIDENCE, "insecure-dev");
+    demands.insecure_dev = true;
+    expect_verified(&demands, &answers, &report);
+    assert_true(report.steps[VERIFY_EVIDENCE].caveat);
+    assert_true(report.insecure);
     scene_cert_clear(&other);
 }
 
@@ -485,6 +506,7 @@ int main(void) {
         cmocka_unit_test(an_unexpected_app_or_gateway_is_refused),
         cmocka_unit_test(sec_25_keys_of_another_kms_are_refused),
         cmocka_unit_test(sec_25_a_kms_certificate_is_no_apps),
+        cmocka_unit_test(sec_19_a_certificate_marked_insecure_is_refused),
         cmocka_unit_test(sec_07_a_log_that_misses_an_extension_is_refused),
         cmocka_unit_test(sec_26_another_image_than_the_callers_is_refused),
         cmocka_unit_test(evidence_over_another_gateways_connection_is_refused),

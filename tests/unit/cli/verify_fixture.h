@@ -45,7 +45,8 @@ typedef struct scene {
     scene_cert gateway_cert; /* of *.SCENE_BASE */
     scene_cert guest_cert;   /* the one beside the app's public evidence */
     char host[300];
-    bool unlogged; /* the next evidence misses an extension in its log */
+    const char *unit; /* OU of the next leaf of the app */
+    bool unlogged;    /* the next evidence misses an extension in its log */
 } scene;
 
 static inline void scene_cert_clear(scene_cert *cert) {
@@ -184,6 +185,7 @@ static inline void scene_app_leaf(scene *s, scene_cert *cert, const char *usage,
     const char *names[] = {s->host};
     dstack_cert_spec spec = scene_spec("app");
     spec.usage = usage;
+    spec.unit = s->unit;
     spec.app_id = bytes_of(s->app.app_id, 20);
     spec.attestation = attestation;
     spec.alt_names = names;

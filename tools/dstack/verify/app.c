@@ -5,6 +5,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hex.h"
+#include "cert/cert.h"
 #include "crypto/hash.h"
 #include "verify/verify.h"
 
@@ -215,19 +216,40 @@ bool verify_judge_gateway(const verify_demands *demands, verify_report *report) 
 
 /* ---- issuer ---- */
 
-int verify_check_issuer(const verify_demands *demands, const dstack_cert *leaf,
-                        dstack_bytes intermediates_pem, const dstack_identity *app,
-                        dstack_error *err) {
-    if (demands->kms_root.len == 0) {
-        return 0;
+/* Issuers in an insecure mode put this into every subject. It can only make a certificate be
+ * refused, so where in it the text stands does not matter. */
+#define INSECURE_MARK "dstack insecure-dev"
+
+static int find_mark(const verify_demands *demands, const cert_list *chain, bool *marked,
+                     dstack_error *err) {
+    for (size_t i = 0; i < chain->count; i++) {
+        *marked |= memmem(chain->der[i].data, chain->der[i].len, INSECURE_MARK,
+                          strlen(INSECURE_MARK)) != NULL;
     }
-    const dstack_cert_check check = {
-        .now = demands->now,
-        .root = demands->kms_root,
-        .intermediates = intermediates_pem,
-        .usage = DSTACK_USAGE_APP_CUSTOM,
-        .app_id = bytes_of(app->app_id.data, app->app_id.len),
-    };
-    return error_prefix(err, dstack_cert_verify(NULL, leaf, &check, NULL, err),
-                        "the app's certificate under --kms-root");
+    return !*marked || demands->insecure_dev
+               ? 0
+               : error_set(err, DSTACK_E_INSECURE,
+                           "the app's certificate is marked \"" INSECURE_MARK "\" by its issuer");
+}
+
+int verify_check_issuer(const verify_demands *demands, dstack_bytes chain_pem,
+                        const dstack_identity *app, bool *marked, dstack_error *err) {
+    DSTACK_AUTO(cert_list) cert_list chain = {0};
+    DSTACK_AUTO(dstack_cert) dstack_cert *leaf = NULL;
+    *marked = false;
+    int rc = cert_list_parse(chain_pem, &chain, err);
+    rc = rc != 0 ? rc : find_mark(demands, &chain, marked, err);
+    if (rc == 0 && demands->kms_root.len > 0) {
+        const dstack_cert_check check = {
+            .now = demands->now,
+            .root = demands->kms_root,
+            .intermediates = chain_pem,
+            .usage = DSTACK_USAGE_APP_CUSTOM,
+            .app_id = bytes_of(app->app_id.data, app->app_id.len),
+        };
+        rc = dstack_cert_parse(chain_pem, &leaf, err);
+        rc = rc != 0 ? rc : dstack_cert_verify(NULL, leaf, &check, NULL, err);
+        rc = error_prefix(err, rc, "the app's certificate under --kms-root");
+    }
+    return rc;
 }

@@ -52,6 +52,17 @@ static void tell_key(verify_report *report, verify_step_id step, const char *bef
     verify_evidence(report, step, "%skey sha256 %s", before, text);
 }
 
+static void tell_issuer(const verify_demands *demands, verify_report *report, verify_step_id step,
+                        bool marked, const char *text) {
+    verify_detail(report, step, "%s%s%s", text,
+                  demands->kms_root.len > 0 ? "; certificate issued under --kms-root" : "",
+                  marked ? "; its issuer runs in INSECURE development mode" : "");
+    if (marked) {
+        verify_caveat(report, step);
+        report->insecure = true;
+    }
+}
+
 static void judge_public_name(const verify_demands *demands, const verify_answers *answers,
                               verify_report *report) {
     verify_step *step = &report->steps[VERIFY_PUBLIC_NAME];
@@ -80,9 +91,9 @@ static void judge_connection(const verify_answers *answers, dstack_bytes spki, c
 /* ---- passthrough ------------------------------------------------------------------------------
  */
 
-static int intermediates_pem(const verify_answers *answers, dstack_buf *out, dstack_error *err) {
+static int chain_pem_of(const verify_answers *answers, dstack_buf *out, dstack_error *err) {
     int rc = 0;
-    for (size_t i = 1; rc == 0 && i < answers->chain_count; i++) {
+    for (size_t i = 0; rc == 0 && i < answers->chain_count; i++) {
         rc = pem_append(out, "CERTIFICATE", bytes_of_buf(&answers->chain[i]), err);
     }
     return rc;
@@ -92,23 +103,23 @@ static bool judge_own_certificate(const verify_demands *demands, const verify_an
                                   const dstack_cert *leaf, verify_report *report) {
     dstack_error err = {0};
     DSTACK_AUTO(buf) dstack_buf pem = {0};
+    bool marked = false;
     tell_key(report, VERIFY_CERTIFICATE, "", dstack_cert_spki(leaf));
     int rc = check_bound(report->app, "ratls-cert", dstack_cert_spki(leaf),
                          "this certificate's key", &err);
     rc = rc != 0 ? rc : check_dates(leaf, demands->now, &err);
-    rc = rc != 0 ? rc : intermediates_pem(answers, &pem, &err);
+    rc = rc != 0 ? rc : chain_pem_of(answers, &pem, &err);
     rc = rc != 0 ? rc
-                 : verify_check_issuer(demands, leaf, bytes_of_buf(&pem),
-                                       dstack_verified_identity(report->app), &err);
+                 : verify_check_issuer(demands, bytes_of_buf(&pem),
+                                       dstack_verified_identity(report->app), &marked, &err);
     if (rc != 0) {
         verify_fails(report, VERIFY_CERTIFICATE, &err);
         return false;
     }
     verify_holds(report, VERIFY_CERTIFICATE, DSTACK_ANCHOR_MEASURED);
-    verify_detail(report, VERIFY_CERTIFICATE,
-                  "its key is in the hardware's signed report; evidence at most as old as the "
-                  "certificate%s",
-                  demands->kms_root.len > 0 ? "; issued under --kms-root" : "");
+    tell_issuer(demands, report, VERIFY_CERTIFICATE, marked,
+                "its key is in the hardware's signed report; evidence at most as old as the "
+                "certificate");
     return true;
 }
 
@@ -155,7 +166,8 @@ static bool judge_gateway_side(const verify_demands *demands, const verify_answe
 }
 
 static int check_fresh(const verify_demands *demands, const verify_answers *answers,
-                       dstack_bytes chain_pem, verify_report *report, dstack_error *err) {
+                       dstack_bytes chain_pem, bool *marked, verify_report *report,
+                       dstack_error *err) {
     DSTACK_AUTO(dstack_cert) dstack_cert *leaf = NULL;
     uint8_t content[VERIFY_NONCE_SIZE + HASH_SHA256_SIZE];
     int rc = error_prefix(err, dstack_cert_parse(chain_pem, &leaf, err), "the app's certificate");
@@ -169,8 +181,8 @@ static int check_fresh(const verify_demands *demands, const verify_answers *answ
                      "our nonce and the certificate beside it", err);
     rc = rc != 0 ? rc : check_dates(leaf, demands->now, err);
     return rc != 0 ? rc
-                   : verify_check_issuer(demands, leaf, chain_pem,
-                                         dstack_verified_identity(report->app), err);
+                   : verify_check_issuer(demands, chain_pem, dstack_verified_identity(report->app),
+                                         marked, err);
 }
 
 /* The app, from its hardware to its answer to our nonce. */
@@ -190,13 +202,13 @@ static bool judge_app_side(const verify_demands *demands, const verify_answers *
         !verify_judge_app(demands, &answers->name, report)) {
         return false;
     }
-    if (check_fresh(demands, answers, bytes_of_buf(&chain_pem), report, &err) != 0) {
+    bool marked = false;
+    if (check_fresh(demands, answers, bytes_of_buf(&chain_pem), &marked, report, &err) != 0) {
         verify_fails(report, VERIFY_EVIDENCE, &err);
         return false;
     }
     verify_holds(report, VERIFY_EVIDENCE, DSTACK_ANCHOR_MEASURED);
-    verify_detail(report, VERIFY_EVIDENCE, "made for the nonce of this very call%s",
-                  demands->kms_root.len > 0 ? "; its certificate is issued under --kms-root" : "");
+    tell_issuer(demands, report, VERIFY_EVIDENCE, marked, "made for the nonce of this very call");
     return true;
 }
 

@@ -50,6 +50,7 @@ static void tell_root(const dstack_quote_report *quote, verify_report *report,
     } else {
         verify_holds(report, step, DSTACK_ANCHOR_POLICY);
         verify_caveat(report, step);
+        report->insecure = true;
         verify_detail(report, step, "%s, pinned by --root in place of Intel's: SIMULATED, INSECURE",
                       quote->anchor.name);
     }

@@ -132,9 +132,9 @@ void verify_report_print(struct cli *cli, const verify_report *report, const cha
     add_branch(&t, report, "From there to you", VERIFY_ROUTING, VERIFY_CONNECTION);
     cli_print_tree(cli, t.nodes, t.count);
     size_t caveats = count_caveats(report);
-    if (verify_is_simulated(report)) {
-        fprintf(cli->out,
-                "\nINSECURE: the hardware is simulated; its maker can forge all of this.\n");
+    if (report->insecure) {
+        fprintf(cli->out, "\nINSECURE: simulated hardware or a development mode had a part in "
+                          "this; it can be forged.\n");
     }
     if (ok && caveats > 0) {
         fprintf(cli->out, "\nVERIFIED, with %zu point%s marked ! left to your own judgement.\n",
@@ -179,11 +179,11 @@ json_t *verify_report_json(const verify_report *report, const char *url) {
             json_array_append_new(caveats, json_string(verify_step_name((verify_step_id)i)));
         }
     }
-    json_t *document = json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "url", url, "mode",
-                                 mode_name(report->mode), "verdict", bad ? "refused" : "verified",
-                                 "insecure_dev", verify_is_simulated(report), "caveats", caveats,
-                                 "identity", identity_json(report->app), "gateway",
-                                 identity_json(report->gateway), "steps", steps);
+    json_t *document =
+        json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "url", url, "mode",
+                  mode_name(report->mode), "verdict", bad ? "refused" : "verified", "insecure_dev",
+                  report->insecure, "caveats", caveats, "identity", identity_json(report->app),
+                  "gateway", identity_json(report->gateway), "steps", steps);
     if (bad) {
         const char *detail = report->steps[refused].detail;
         json_object_set_new(document, "error",

@@ -80,8 +80,3 @@ bool verify_refusal(const verify_report *report, verify_step_id *id) {
     }
     return false;
 }
-
-bool verify_is_simulated(const verify_report *report) {
-    return (report->app != NULL && dstack_verified_external_root(report->app)) ||
-           (report->gateway != NULL && dstack_verified_external_root(report->gateway));
-}

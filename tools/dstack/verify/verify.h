@@ -75,6 +75,7 @@ typedef struct verify_demands {
     const uint8_t *app_id;         /* 20 bytes, or NULL */
     const uint8_t *gateway_app_id; /* 20 bytes, or NULL */
     dstack_bytes kms_root;         /* certificate, PEM or DER; empty: none */
+    bool insecure_dev;             /* insecure modes of issuers may pass */
     dstack_bytes ca;               /* PEM roots for the public name; empty: the system's store */
 } verify_demands;
 
@@ -128,6 +129,7 @@ typedef enum verify_mode {
 typedef struct verify_report {
     verify_mode mode;
     verify_step steps[VERIFY_STEPS];
+    bool insecure; /* simulated hardware, or an issuer in an insecure mode, had a part in it */
     dstack_verified *app;     /* NULL when not verified */
     dstack_verified *gateway; /* the same */
 } verify_report;
@@ -150,8 +152,6 @@ void verify_caveat(verify_report *report, verify_step_id id);
 /* The step for which the address is refused: the first that fails, else the first that was not
  * reached. False when every step holds that the verdict rests on. */
 bool verify_refusal(const verify_report *report, verify_step_id *id);
-/* Whether a root that the operator pinned stands where the vendor's should. */
-bool verify_is_simulated(const verify_report *report);
 
 /* ---- judging ----------------------------------------------------------------------------------
  */
@@ -165,11 +165,11 @@ bool verify_judge_app(const verify_demands *demands, const verify_name *name,
                       verify_report *report);
 /* Which gateway it is. False when it is another than the one demanded. */
 bool verify_judge_gateway(const verify_demands *demands, verify_report *report);
-/* A leaf that the KMS demanded must have issued for the verified app; holds when none is demanded.
- */
-int verify_check_issuer(const verify_demands *demands, const dstack_cert *leaf,
-                        dstack_bytes intermediates_pem, const dstack_identity *app,
-                        dstack_error *err);
+/* The chain of an app's certificate, PEM: each as its issuer may have made it for this app, under
+ * the KMS that is demanded, if one is. *marked when an issuer says that it runs in an insecure
+ * mode, which is refused unless the caller let that pass. */
+int verify_check_issuer(const verify_demands *demands, dstack_bytes chain_pem,
+                        const dstack_identity *app, bool *marked, dstack_error *err);
 /* Whether the public PKI vouches that the chain is the host's. */
 int verify_check_public_name(const verify_answers *answers, dstack_bytes ca, int64_t now,
                              dstack_error *err);
