@@ -1,6 +1,5 @@
 /* dstack quote parse|verify|collateral */
 #include <stdlib.h>
-#include <string.h>
 
 #include <dstack/collateral.h>
 #include <dstack/policy.h>
@@ -25,8 +24,7 @@ static int read_quote(const char *path, dstack_buf *out, dstack_error *err) {
 /* ---- parse ---- */
 
 /* The fields of the body stand under the name of its kind and, for readers of flat records, beside
- * it.
- */
+ * it. */
 static void flatten_report(json_t *object) {
     json_t *report = json_object_get(object, "report");
     const char *kind = json_string_value(json_object_get(object, "report_type"));

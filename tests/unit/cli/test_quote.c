@@ -1,0 +1,184 @@
+/* dstack quote: what scripts see, over quotes of our own making. */
+#include "../verify/dcap/made.h"
+
+#include "cli.h"
+#include "verify/dcap/quote_build.h"
+#include "x509/pem.h"
+
+extern const struct cli_command cli_command_quote;
+
+static const struct cli_command *const children[] = {&cli_command_quote, NULL};
+static const struct cli_command root = {
+    .name = "dstack", .summary = "test", .children = children, .max_args = -1};
+
+/* Files of one sound quote, and of a debug TD's. */
+typedef struct files {
+    char folder[64];
+    char quote[96], hex[96], debug[96], collateral[96], der[96], pem[96], policy[96], none[96];
+} files;
+
+static void write_file(const char *path, dstack_bytes content) {
+    dstack_error err = {0};
+    assert_ok(file_write_atomic(path, content, 0600, &err), err);
+}
+
+static int make_files(void **state) {
+    static files f;
+    DSTACK_AUTO(made) made sound, debug;
+    DSTACK_AUTO(buf) dstack_buf json = {0}, hex = {0}, pem = {0};
+    made_spec s;
+    dstack_error err = {0};
+    strcpy(f.folder, "/tmp/dstack-quote-XXXXXX");
+    assert_non_null(mkdtemp(f.folder));
+#define PATH(name, file) snprintf(f.name, sizeof f.name, "%s/" file, f.folder)
+    PATH(quote, "quote.bin");
+    PATH(hex, "quote.hex");
+    PATH(debug, "debug.bin");
+    PATH(collateral, "collateral.json");
+    PATH(der, "root.der");
+    PATH(pem, "root.pem");
+    PATH(policy, "policy.yaml");
+    PATH(none, "none");
+    made_spec_init(&s);
+    made_build(&s, &sound);
+    s.td.td_attributes[0] = 1;
+    made_build(&s, &debug);
+    assert_ok(dstack_collateral_to_json(sound.collateral, false, &json, &err), err);
+    assert_ok(pem_append(&pem, "CERTIFICATE", bytes_of_buf(&sound.root), &err), err);
+    buf_put_hex(&hex, bytes_of_buf(&sound.quote));
+    buf_put_str(&hex, "\n");
+    write_file(f.quote, bytes_of_buf(&sound.quote));
+    write_file(f.hex, bytes_of_buf(&hex));
+    write_file(f.debug, bytes_of_buf(&debug.quote));
+    write_file(f.collateral, bytes_of_buf(&json));
+    write_file(f.der, bytes_of_buf(&sound.root));
+    write_file(f.pem, bytes_of_buf(&pem));
+    write_file(f.policy, bytes_of_str("allowed_statuses: [SWHardeningNeeded]\n"));
+    *state = &f;
+    return 0;
+}
+
+static int remove_files(void **state) {
+    const files *f = *state;
+    const char *const paths[] = {f->quote, f->hex, f->debug, f->collateral,
+                                 f->der,   f->pem, f->policy};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        unlink(paths[i]);
+    }
+    return rmdir(f->folder);
+}
+
+/* Runs a command line with --json at the made time; gives its exit code and document. */
+static int run(json_t **document, const char *const *args) {
+    char *argv[40] = {"dstack"};
+    int argc = 1;
+    for (; *args != NULL; args++) {
+        argv[argc++] = (char *)(uintptr_t)*args;
+    }
+    argv[argc++] = "--json";
+    argv[argc++] = "--now";
+    argv[argc++] = "1790000000";
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    FILE *diag = fopen("/dev/null", "w");
+    int code = cli_main(&root, argc, argv, out, diag);
+    fclose(out);
+    fclose(diag);
+    dstack_error err = {0};
+    *document = json_parse(bytes_of(text, len), 1 << 20, "output", &err);
+    free(text);
+    assert_non_null(*document);
+    return code;
+}
+#define RUN(document, ...) run((document), (const char *const[]){__VA_ARGS__, NULL})
+
+static const char *at(const json_t *object, const char *a, const char *b) {
+    const json_t *inner = json_object_get(object, a);
+    return json_string_value(b == NULL ? inner : json_object_get(inner, b));
+}
+
+static void a_sound_quote_verifies_with_its_root_named_in_the_report(void **state) {
+    const files *f = *state;
+    const char *const quotes[] = {f->quote, f->hex};
+    const char *const roots[][2] = {{f->der, "root.der"}, {f->pem, "root.pem"}};
+    for (int i = 0; i < 2; i++) {
+        DSTACK_AUTO(json) json_t *d = NULL;
+        assert_int_equal(RUN(&d, "quote", "verify", quotes[i], "--collateral", f->collateral,
+                             "--root", roots[i][0]),
+                         0);
+        assert_string_equal(at(d, "status", NULL), "UpToDate");
+        assert_string_equal(at(d, "tee", NULL), "tdx");
+        assert_string_equal(at(d, "qe_status", "status"), "UpToDate");
+        assert_string_equal(at(d, "platform_status", "status"), "UpToDate");
+        assert_string_equal(at(d, "anchor", "name"), roots[i][1]);
+        assert_non_null(json_object_get(json_object_get(d, "report"), "TD10"));
+        assert_int_equal(json_integer_value(json_object_get(d, "earliest_expiration_date")),
+                         MADE_NOW + 20 * 86400);
+    }
+}
+
+static void without_its_root_a_quote_of_ours_is_refused(void **state) {
+    const files *f = *state;
+    DSTACK_AUTO(json) json_t *d = NULL;
+    assert_int_equal(RUN(&d, "quote", "verify", f->quote, "--collateral", f->collateral), 1);
+    assert_string_equal(at(d, "error", "check"), "dcap.crl_not_found");
+}
+
+static void options_decide_what_passes(void **state) {
+    const files *f = *state;
+    static const char other[] = "22222222222222222222222222222222222222222222222222222222222222222"
+                                "222222222222222222222222222222222222222222222222222222222222222";
+    DSTACK_AUTO(json) json_t *debug = NULL, *allowed = NULL, *policy = NULL, *data = NULL;
+    assert_int_equal(
+        RUN(&debug, "quote", "verify", f->debug, "--collateral", f->collateral, "--root", f->der),
+        1);
+    assert_string_equal(at(debug, "error", "check"), "dcap.debug");
+    assert_int_equal(RUN(&allowed, "quote", "verify", f->debug, "--collateral", f->collateral,
+                         "--root", f->der, "--allow-debug"),
+                     0);
+    assert_int_equal(RUN(&policy, "quote", "verify", f->quote, "--collateral", f->collateral,
+                         "--root", f->der, "--policy", f->policy),
+                     1);
+    assert_string_equal(at(policy, "error", "check"), "dcap.policy_status");
+    assert_string_equal(at(policy, "report", "status"), "UpToDate");
+    assert_int_equal(RUN(&data, "quote", "verify", f->quote, "--collateral", f->collateral,
+                         "--root", f->der, "--report-data", other),
+                     1);
+    assert_string_equal(at(data, "error", "check"), "dcap.report_data");
+}
+
+static void usage_and_missing_files_have_their_own_exit_codes(void **state) {
+    const files *f = *state;
+    DSTACK_AUTO(json) json_t *a = NULL, *b = NULL, *c = NULL, *d = NULL;
+    assert_int_equal(RUN(&a, "quote", "verify", f->quote), 2);
+    assert_int_equal(RUN(&b, "quote", "verify", f->none, "--collateral", f->collateral), 3);
+    assert_int_equal(RUN(&c, "quote", "verify", f->quote, "--collateral", f->none), 3);
+    assert_int_equal(RUN(&d, "quote", "verify", f->quote, "--collateral", f->collateral,
+                         "--enforce-names", "--no-enforce-names"),
+                     2);
+}
+
+static void parse_prints_every_field_nested_and_flat(void **state) {
+    const files *f = *state;
+    DSTACK_AUTO(json) json_t *d = NULL;
+    assert_int_equal(RUN(&d, "quote", "parse", f->hex), 0);
+    const json_t *report = json_object_get(d, "report");
+    assert_string_equal(at(report, "TD10", "mr_td"), at(report, "mr_td", NULL));
+    assert_string_equal(at(d, "report_type", NULL), "TD10");
+    assert_string_equal(at(d, "pck", "fmspc"), "00906ea10000");
+    assert_int_equal(json_integer_value(json_object_get(d, "signed_length")), QUOTE_V4_SIGNED_SIZE);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(d, "header"), "version")),
+                     4);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sound_quote_verifies_with_its_root_named_in_the_report),
+        cmocka_unit_test(without_its_root_a_quote_of_ours_is_refused),
+        cmocka_unit_test(options_decide_what_passes),
+        cmocka_unit_test(usage_and_missing_files_have_their_own_exit_codes),
+        cmocka_unit_test(parse_prints_every_field_nested_and_flat),
+    };
+    return cmocka_run_group_tests(tests, make_files, remove_files);
+}
