@@ -394,6 +394,24 @@ static void sec_25_an_app_certificate_never_passes_for_the_kms(void **state) {
     app_cert_clear(&app);
 }
 
+static void a_kms_may_be_named_by_an_ip_address(void **state) {
+    world *w = *state;
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    load_file(w->config, &text);
+    char *domain = strstr((char *)buf_text(&text), "localhost");
+    memcpy(domain, "127.0.0.1", 9);
+    world_write(w, "kms.yaml", buf_text(&text));
+    world_run(w);
+    snprintf(w->url, sizeof w->url, "https://127.0.0.1:%u", w->port);
+    DSTACK_AUTO(app_keys) dstack_app_keys keys = {0};
+    ask_keys(w, &keys);
+    dstack_error err = {0};
+    snprintf(w->url, sizeof w->url, "https://localhost:%u", w->port);
+    DSTACK_AUTO(kms) dstack_kms *other = world_client(w, w->guest);
+    DSTACK_AUTO(app_keys) dstack_app_keys none = {0};
+    assert_int_not_equal(dstack_kms_app_keys(other, w->image.vm_config, &none, &err), 0);
+}
+
 /* Key material that is public in the description of the derivations, so that answers are known. */
 static void known_roots_give_the_published_keys(void **state) {
     world *w = *state;
@@ -513,6 +531,8 @@ int main(int argc, char **argv) {
                                         world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(sec_13_simulated_evidence_under_another_root_is_refused,
                                         world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_kms_may_be_named_by_an_ip_address, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(known_roots_give_the_published_keys, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(sec_14_public_methods_are_rate_limited, world_setup,

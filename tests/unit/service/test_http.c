@@ -1,5 +1,6 @@
 #include "check.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
@@ -365,6 +366,57 @@ static void slow_handlers_do_not_hold_up_others(void **state) {
     expect(other, "GET", "/prpc/x", "", 200, NULL);
 }
 
+typedef struct busy {
+    const fixture *f;
+    int number;
+    int wrong;
+} busy;
+
+static void *ask_often(void *user) {
+    busy *b = user;
+    dstack_error err = {0};
+    http_client *client = http_client_new(
+        &(http_client_config){.url = b->number % 2 == 0 ? b->f->url : b->f->tls_url,
+                              .trust = HTTP_CLIENT_TRUST_NONE},
+        &err);
+    for (int i = 0; i < 100; i++) {
+        http_client_response response = {0};
+        char path[64], wanted[32];
+        snprintf(path, sizeof path, "%s/x?a=%d-%d", i % 3 == 0 ? "/files" : "/prpc", b->number, i);
+        snprintf(wanted, sizeof wanted, "arg=%d-%d ", b->number, i);
+        http_client_request request = {
+            .method = i % 3 == 0 ? "GET" : "POST", .path = path, .body = bytes_of_str("body")};
+        if (http_client_send(client, &request, &response, &err) != 0 || response.status != 200 ||
+            strstr(buf_text(&response.body), wanted) == NULL) {
+            b->wrong++;
+        }
+        http_client_response_clear(&response);
+        if (i % 10 == 9) { /* a new connection now and then */
+            http_client_free(client);
+            client = http_client_new(
+                &(http_client_config){.url = b->number % 2 == 0 ? b->f->url : b->f->tls_url,
+                                      .trust = HTTP_CLIENT_TRUST_NONE},
+                &err);
+        }
+    }
+    http_client_free(client);
+    return NULL;
+}
+
+static void many_clients_at_once_get_their_own_answers(void **state) {
+    fixture *f = *state;
+    pthread_t threads[8];
+    busy work[8];
+    for (int i = 0; i < 8; i++) {
+        work[i] = (busy){f, i, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_often, &work[i]), 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(work[i].wrong, 0);
+    }
+}
+
 static void sec_33_answers_are_bounded_in_size_and_time(void **state) {
     fixture *f = *state;
     DSTACK_AUTO(http_client_response) http_client_response response = {0};
@@ -421,6 +473,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_replaced_certificate_serves_the_next_handshake, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(slow_handlers_do_not_hold_up_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_clients_at_once_get_their_own_answers, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(sec_33_answers_are_bounded_in_size_and_time, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(an_exchange_runs_without_a_socket, setup, teardown),
