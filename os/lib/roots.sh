@@ -75,43 +75,36 @@ readonly root_excludes=(
     './usr/share/bash-completion/*' './usr/share/zsh/*' './usr/share/fish/*' './usr/share/gdb/*'
 )
 
-# root_unpack SET: prints the folder of the unpacked root, made on first use.
-root_unpack() {
-    local set=$1 key dir
-    key=$({ lock_lines "$set" && cat "$here/lib/roots.sh"; } | sha256sum | cut -c1-16)
-    dir=$cache/roots/$set-$key
-    if [ ! -d "$dir" ]; then
-        say "unpacking the $set root"
-        rm -rf "$cache/roots/$set-"* "$cache/roots/new-$set"
-        mkdir -p "$cache/roots/new-$set"
-        # base-files first: it has the /bin -> usr/bin links that the others unpack through.
-        { lock_lines "$set" | grep '^base-files ' && lock_lines "$set" | grep -v '^base-files '; } |
-            while read -r name _ _ _ path _; do
-                [ "$name" != base-files ] || unpack_one "$store/${path##*/}" "$cache/roots/new-$set"
-                echo "$store/${path##*/}"
-            done >"$cache/roots/list-$set"
-        export -f unpack_one
-        export root_excludes_text="${root_excludes[*]}"
-        xargs -a "$cache/roots/list-$set" -P "$jobs" -I{} bash -c \
-            'unpack_one "$1" "$2"' _ {} "$cache/roots/new-$set" ||
-            die "a package of the $set root could not be unpacked"
-        mkdir -p "$cache/roots/new-$set"/{dev,proc,sys,run,tmp,src,work,runtime,out}
-        # Names that the packages' scripts would have set up as alternatives.
-        ln -sf mawk "$cache/roots/new-$set/usr/bin/awk"
-        [ -e "$cache/roots/new-$set/usr/bin/sh" ] || ln -s dash "$cache/roots/new-$set/usr/bin/sh"
-        mv "$cache/roots/new-$set" "$dir"
-    fi
-    printf '%s\n' "$dir"
+# root_folder SET: where the unpacked root of a set lies.
+root_folder() {
+    printf '%s/roots/%s-%s\n' "$cache" "$1" \
+        "$({ lock_lines "$1" && cat "$here/lib/roots.sh"; } | sha256sum | cut -c1-16)"
 }
 
-unpack_one() {
-    local excludes=() pattern
-    set -f
-    for pattern in ${root_excludes_text:-}; do excludes+=("--exclude=$pattern"); done
-    set +f
-    set -o pipefail
+# root_unpack SET: unpacks a root on first use. One package after the other: folders that several
+# packages share then always end up with the same mode.
+root_unpack() {
+    local set=$1 dir new=$cache/roots/new-$1 path
+    dir=$(root_folder "$set")
+    [ ! -d "$dir" ] || return 0
+    say "unpacking the $set root"
+    rm -rf "$cache/roots/$set-"* "$new"
+    mkdir -p "$new"
+    # base-files first: it has the /bin -> usr/bin links that the others unpack through.
+    while read -r path; do
+        package_unpack "$store/${path##*/}" "$new" || die "cannot unpack $path"
+    done < <(lock_lines "$set" | awk '{ print ($1 != "base-files"), $5 }' |
+        LC_ALL=C sort | cut -d' ' -f2)
+    mkdir -p "$new"/{dev,proc,sys,run,tmp,src,work,runtime,out}
+    # Names that the packages' scripts would have set up as alternatives.
+    ln -sf mawk "$new/usr/bin/awk"
+    [ -e "$new/usr/bin/sh" ] || ln -s dash "$new/usr/bin/sh"
+    mv "$new" "$dir"
+}
+
+package_unpack() {
     dpkg-deb --fsys-tarfile "$1" |
-        tar -x -p --no-same-owner --keep-directory-symlink "${excludes[@]}" -C "$2"
+        tar -x -p --no-same-owner --keep-directory-symlink "${root_excludes[@]/#/--exclude=}" -C "$2"
 }
 
 # in_build_root FOLDERS... -- COMMAND...: runs a command inside the build root with source=target
