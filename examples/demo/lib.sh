@@ -4,7 +4,7 @@
 bin=$root/build/bin
 domain=dstack.localhost
 wg_interface=${DEMO_WG_INTERFACE:-wg-dstack}
-wg_net=10.44.0
+wg_net=${DEMO_WG_NET:-10.44.0} # three octets of a /24
 
 step_number=0
 step() {
@@ -131,7 +131,9 @@ make_image() {
     else
         rm -rf "$image_dir"
         mkdir -p "$state/images"
-        "$root/os/build" --sim-root "$state/sim/root.der" --name dstack-sim --output "$image_dir"
+        # DSTACK_IMAGE_CACHE: a folder of os/build's downloads and work files that is kept.
+        "$root/os/build" --sim-root "$state/sim/root.der" --name dstack-sim --output "$image_dir" \
+            ${DSTACK_IMAGE_CACHE:+--cache "$DSTACK_IMAGE_CACHE"}
         echo "$now" >"$version"
     fi
     image_hash=$(cat "$image_dir/digest.txt")
@@ -216,9 +218,13 @@ core:
   sign: {reserved_names: [$domain]}
   onboard: {auto_bootstrap_domain: "10.0.2.2"}
 YAML
+    run_kms
+    note "https://127.0.0.1:$kms_port, root CA: $state/kms/root-ca.crt"
+}
+
+run_kms() {
     start_daemon kms "$bin/dstack-kms" --config "$state/kms.yaml" --insecure-dev
     wait_for 30 "KMS" kms curl -skf "https://127.0.0.1:$kms_port/health"
-    note "https://127.0.0.1:$kms_port, root CA: $state/kms/root-ca.crt"
 }
 
 start_gateway() {
@@ -253,10 +259,14 @@ acme:
 YAML
     # The ACME server of this run signs under a root of its own, so an older certificate is useless.
     rm -rf "$state/gateway/sealed"
+    run_gateway
+    note "https://gateway.$domain:$proxy_port, WireGuard on $wg_interface"
+}
+
+run_gateway() {
     start_daemon gateway "$bin/dstack-gateway" --config "$state/gateway.yaml" --insecure-dev
     wait_for 60 "gateway" gateway curl -sf --cacert "$state/acme/issuer-root.pem" \
         --resolve "gateway.$domain:$proxy_port:127.0.0.1" "https://gateway.$domain:$proxy_port/health"
-    note "https://gateway.$domain:$proxy_port, WireGuard on $wg_interface"
 }
 
 start_vmm() {
@@ -272,9 +282,13 @@ cvm:
   tee_simulator: {keys: $state/sim}
 gateway: {base_domain: $domain, port: $proxy_port}
 YAML
+    run_vmm
+    note "unix:$state/vmm.sock"
+}
+
+run_vmm() {
     start_daemon vmm "$bin/dstack-vmm" --config "$state/vmm.yaml" --insecure-dev
     wait_for 20 "VMM" vmm "$bin/dstack" images --vmm "unix:$state/vmm.sock"
-    note "unix:$state/vmm.sock"
 }
 
 # ---- the app ------------------------------------------------------------------------------------
@@ -285,10 +299,10 @@ vmm_cli() {
     "$bin/dstack" "$command" --vmm "unix:$state/vmm.sock" "$@"
 }
 
-# make_manifest NAME COMPOSE OUTPUT
+# make_manifest NAME COMPOSE OUTPUT [OPTION...]
 make_manifest() {
     vmm_cli deploy "$2" --name "$1" --kms --gateway --no-secure-time --image dstack-sim --dry-run \
-        --json | jq -j .appCompose >"$3"
+        --json "${@:4}" | jq -j .appCompose >"$3"
 }
 
 deploy_app() {
