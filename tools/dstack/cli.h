@@ -134,6 +134,8 @@ int cli_exit_code(int status);
 extern const struct cli_option cli_common_options[];
 /* Text of the help of a command found by its path. */
 void cli_help(FILE *out, const struct cli_command *const *path, size_t depth);
+/* Writes the manual page of the whole tree. */
+void cli_man(FILE *out, const struct cli_command *root, const char *version);
 /* Prints the completion script of a shell: bash, zsh or fish. */
 int cli_completion(FILE *out, const struct cli_command *root, const char *shell, dstack_error *err);
 

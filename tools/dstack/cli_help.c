@@ -45,6 +45,76 @@ void cli_help(FILE *out, const struct cli_command *const *path, size_t depth) {
     }
 }
 
+/* ---- manual page (man(7) macros) ---- */
+
+static void man_text(FILE *out, const char *text) {
+    bool line_start = true;
+    for (; *text != 0; text++) {
+        if (line_start && (*text == '.' || *text == '\'')) {
+            fputs("\\&", out);
+        }
+        fputs(*text == '-' ? "\\-" : *text == '\\' ? "\\e" : (char[]){*text, 0}, out);
+        line_start = *text == '\n';
+    }
+}
+
+static void man_options(FILE *out, const struct cli_option *option) {
+    for (; option != NULL && option->name != NULL; option++) {
+        fputs(".TP\n.B ", out);
+        if (option->letter != 0) {
+            fprintf(out, "\\-%c, ", option->letter);
+        }
+        fputs("\\-\\-", out);
+        man_text(out, option->name);
+        if (option->value != NULL) {
+            fprintf(out, " \\fI%s\\fR", option->value);
+        }
+        fputc('\n', out);
+        man_text(out, option->help);
+        fputc('\n', out);
+    }
+}
+
+static void man_command(FILE *out, const struct cli_command *command, const char *prefix) {
+    char path[128];
+    snprintf(path, sizeof path, "%s %s", prefix, command->name);
+    if (command->run != NULL) {
+        fputs(".SS ", out);
+        man_text(out, path);
+        fputc(' ', out);
+        man_text(out, command->usage != NULL ? command->usage : "");
+        fputc('\n', out);
+        man_text(out, command->summary);
+        fputs(".\n", out);
+        if (command->help != NULL) {
+            fputs(".PP\n", out);
+            man_text(out, command->help);
+            fputc('\n', out);
+        }
+        man_options(out, command->options);
+    }
+    for (const struct cli_command *const *c = command->children; c != NULL && *c != NULL; c++) {
+        man_command(out, *c, path);
+    }
+}
+
+void cli_man(FILE *out, const struct cli_command *root, const char *version) {
+    fprintf(out, ".TH DSTACK 1 \"\" \"dstack %s\"\n.SH NAME\ndstack \\- ", version);
+    man_text(out, root->summary);
+    fputs("\n.SH SYNOPSIS\n.B dstack\n\\fICOMMAND\\fR [...]\n.SH COMMANDS\n", out);
+    for (const struct cli_command *const *c = root->children; *c != NULL; c++) {
+        man_command(out, *c, root->name);
+    }
+    fputs(".SH COMMON OPTIONS\n", out);
+    man_options(out, cli_common_options);
+    fputs(".SH EXIT STATUS\n0 done or verified; 1 refused or failed check; 2 usage; 3 environment "
+          "(missing file, unreachable service).\nWith \\-\\-json a failure prints "
+          "{\"error\": {\"check\", \"message\"}}.\n",
+          out);
+}
+
+/* ---- completion ---- */
+
 static void print_words(FILE *out, const struct cli_command *command) {
     for (const struct cli_command *const *c = command->children; c != NULL && *c != NULL; c++) {
         fprintf(out, "%s ", (*c)->name);

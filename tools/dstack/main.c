@@ -55,6 +55,10 @@ static int run_root(struct cli *cli, int argc, char **argv, dstack_error *err) {
 }
 
 static int run_help(struct cli *cli, int argc, char **argv, dstack_error *err) {
+    if (cli_has(cli, "man")) {
+        cli_man(cli->out, &root, DSTACK_PROJECT_VERSION);
+        return 0;
+    }
     const struct cli_command *path[8] = {&root};
     size_t depth = 1;
     for (int i = 0; i < argc && depth < 8; i++) {
@@ -71,10 +75,16 @@ static int run_help(struct cli *cli, int argc, char **argv, dstack_error *err) {
     return 0;
 }
 
+static const struct cli_option help_options[] = {
+    {"man", 0, NULL, "write the manual page of all commands"},
+    {NULL},
+};
+
 const struct cli_command cli_command_help = {
     .name = "help",
     .summary = "Show how a command is used",
     .usage = "[COMMAND...]",
+    .options = help_options,
     .max_args = 4,
     .run = run_help,
 };
