@@ -49,7 +49,7 @@ static off_t tail_offset(int fd, off_t size, size_t lines) {
     return 0;
 }
 
-static bool send(http_stream *stream, struct logs_job *job, const char *data, size_t len) {
+static bool send_lines(http_stream *stream, struct logs_job *job, const char *data, size_t len) {
     if (job->ansi) {
         return http_stream_write(stream, bytes_of(data, len));
     }
@@ -65,7 +65,7 @@ static bool send_new(http_stream *stream, struct logs_job *job, int fd, off_t *o
     while ((n = pread(fd, chunk, sizeof chunk, *offset)) > 0) {
         *offset += n;
         *sent = true;
-        if (!send(stream, job, chunk, (size_t)n)) {
+        if (!send_lines(stream, job, chunk, (size_t)n)) {
             return false;
         }
     }
