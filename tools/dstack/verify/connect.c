@@ -168,6 +168,10 @@ int verify_connect(const verify_target *target, verify_answers *answers, dstack_
     }
     verify_name_split(url.host, &answers->name);
     rc = look_at(&url, target, answers, err);
+    if (rc == DSTACK_E_NETWORK && *answers->name.id != '\0') {
+        error_prefix(err, rc, "%s (a gateway closes connections for names it does not serve)",
+                     url.host);
+    }
     if (rc == 0 && *answers->name.id != '\0' && !carries_evidence(answers)) {
         ask_gateway(target, url.port, answers);
         if (!verify_name_is_gateway(&answers->name)) {
