@@ -341,6 +341,8 @@ fetch_page() {
 verify_app() {
     "$bin/dstack" verify "$app_url" --insecure-dev --root "$state/sim/root.pem" \
         --collateral "$state/sim/collateral.json" --image "$image_dir" \
+        --manifest "$state/app-compose.json" --kms-root "$state/kms/root-ca.crt" \
+        --gateway-app-id "$(app_id_of "$root/examples/gateway/app-compose.json")" \
         --ca "$state/acme/issuer-root.pem" --connect "127.0.0.1:$proxy_port"
 }
 
