@@ -76,6 +76,8 @@ SPOIL(tcb_15_components, EDIT(tcb_edits, ",{\"svn\":0}]", "]"))
 SPOIL(no_module_identity, EDIT(tcb_edits, "TDX_01", "TDX_02"))
 SPOIL(module_signer, s->td.mr_signer_seam[47] = 1)
 SPOIL(module_attributes, s->td.seam_attributes[7] = 0x80)
+SPOIL(module_unmasked, (s->td.seam_attributes[0] = 0x80, s->td.tee_tcb_svn[1] = 0,
+                        EDIT(tcb_edits, "\"attributesMask\":\"FF", "\"attributesMask\":\"00")))
 SPOIL(module_svn_low, s->td.tee_tcb_svn[0] = 1)
 SPOIL(component_low, s->components[7] = 2)
 SPOIL(pce_svn_low, s->pce_svn = 4)
@@ -180,6 +182,8 @@ static const refusal refusals[] = {
     {"sec_32 a TDX module of another signer is refused", DSTACK_E_DCAP_TDX_MODULE, module_signer},
     {"sec_32 a TDX module with other attributes is refused", DSTACK_E_DCAP_TDX_MODULE,
      module_attributes},
+    {"sec_32 a TDX module with an attribute that the mask leaves open is refused",
+     DSTACK_E_DCAP_TDX_MODULE, module_unmasked},
     {"sec_32 a TDX module older than every level is refused", DSTACK_E_DCAP_TDX_MODULE,
      module_svn_low},
     {"sec_32 a platform with too old a component is refused", DSTACK_E_DCAP_TCB_NOT_SUPPORTED,

@@ -80,6 +80,37 @@ static void sec_32_nothing_kept_outlives_its_dates(void **state) {
     dstack_verifier_free(v);
 }
 
+/* Whatever part ends first ends what is kept, to the second. */
+static void sec_32_each_part_alone_ends_what_is_kept(void **state) {
+    enum { ROOT_CRL = 4, PCK_CRL, TEXTS, PARTS };
+    static const dstack_status ended[PARTS] = {
+        DSTACK_E_DCAP_CERT_EXPIRED,     DSTACK_E_DCAP_CERT_EXPIRED, DSTACK_E_DCAP_CERT_EXPIRED,
+        DSTACK_E_DCAP_CERT_EXPIRED,     DSTACK_E_DCAP_CRL_EXPIRED,  DSTACK_E_DCAP_CRL_EXPIRED,
+        DSTACK_E_DCAP_TCB_INFO_EXPIRED,
+    };
+    for (int part = 0; part < PARTS; part++) {
+        DSTACK_AUTO(made) made m;
+        made_spec s;
+        made_spec_init(&s);
+        int64_t *until = part < 4           ? &s.certs[part].until
+                         : part == ROOT_CRL ? &s.root_crl.until
+                         : part == PCK_CRL  ? &s.pck_crl.until
+                                            : &s.texts_until;
+        /* lists end exclusively, all else inclusively */
+        *until = part == ROOT_CRL || part == PCK_CRL ? MADE_NOW + 11 : MADE_NOW + 10;
+        made_build(&s, &m);
+        dstack_verifier *v = made_verifier(&m, (dstack_verifier_options){0});
+        assert_int_equal(add(v, &m), 0);
+        for (int round = 0; round < 2; round++) {
+            assert_int_equal(check(v, &m, MADE_NOW + 10, NULL), 0);
+            assert_int_equal(check(v, &m, MADE_NOW + 11, NULL), ended[part]);
+            assert_int_equal(check_with(v, &m, MADE_NOW + 10, NULL), 0);
+            assert_int_equal(check_with(v, &m, MADE_NOW + 11, NULL), ended[part]);
+        }
+        dstack_verifier_free(v);
+    }
+}
+
 static void newer_collateral_for_the_same_platform_replaces_the_older(void **state) {
     DSTACK_AUTO(made) made old, revoking;
     made_spec s;
@@ -428,6 +459,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_report_names_status_levels_platform_and_anchor),
         cmocka_unit_test(sec_32_nothing_kept_outlives_its_dates),
+        cmocka_unit_test(sec_32_each_part_alone_ends_what_is_kept),
         cmocka_unit_test(newer_collateral_for_the_same_platform_replaces_the_older),
         cmocka_unit_test(sec_32_a_further_platform_under_a_known_ca_is_judged_by_itself),
         cmocka_unit_test(sec_32_a_simulated_root_counts_only_where_it_was_pinned),
