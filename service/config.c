@@ -382,7 +382,9 @@ void config_http_limits(const service_config *config, const char *prefix, http_l
         .streams = (unsigned)config_int(config, KEY("streams")),
     };
     int64_t idle = config_duration_ms(config, KEY("idle_timeout"));
+    int64_t request = config_duration_ms(config, KEY("request_timeout"));
     out->idle_timeout_s = idle < 1000 ? 1 : (unsigned)(idle / 1000);
+    out->request_timeout_s = request < 1000 ? 1 : (unsigned)(request / 1000);
 #undef KEY
 }
 

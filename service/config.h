@@ -68,6 +68,7 @@ void config_http_limits(const service_config *config, const char *prefix, struct
         {prefix ".connections", CONFIG_INT, "1024", "connections at a time"},                       \
         {prefix ".per_address", CONFIG_INT, "0", "connections at a time from one address, 0: any"}, \
         {prefix ".idle_timeout", CONFIG_DURATION, "60s", "connection without progress is closed"},  \
+        {prefix ".request_timeout", CONFIG_DURATION, "120s", "for a whole request to arrive"},      \
         {prefix ".streams", CONFIG_INT, "32", "streamed answers at a time"}
 
 /* Effective configuration as YAML that loads to the same. */

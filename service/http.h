@@ -130,6 +130,8 @@ typedef struct http_limits {
     unsigned connections;     /* at a time: 1024 */
     unsigned per_address;     /* connections at a time from one IP address: 0 = no limit of its own */
     unsigned idle_timeout_s;  /* connection without progress: 60 */
+    unsigned request_timeout_s; /* from the end of one answer to the end of the next request,
+                                   however slowly it comes: 120 */
     unsigned streams;         /* running http_response_stream producers: 32 */
 } http_limits;
 
@@ -151,6 +153,8 @@ typedef struct http_listener_config {
 typedef struct http_server_config {
     const char *name;
     unsigned workers; /* handler threads for all listeners; 0 means 4 */
+    struct metrics *metrics; /* counts connections, requests and time-outs of each listener there;
+                                NULL: nowhere. Must outlive the server */
 } http_server_config;
 
 http_server *http_server_new(const http_server_config *config);

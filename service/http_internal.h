@@ -17,7 +17,10 @@ typedef struct http_credential http_credential;
 
 /* One accepted connection, or the stand-in for a link. */
 typedef struct http_connection {
+    struct http_connection *next, *previous; /* of the listener, under its lock */
     http_listener *listener;
+    int64_t since_ms; /* end of the last answer, under the lock */
+    bool busy;        /* a complete request is being answered, under the lock */
     http_peer peer;
     int fd; /* for polling only; -1 for links */
     http_credential *credential; /* what its handshake used */
@@ -96,6 +99,13 @@ void http_pool_add(http_pool *pool, http_request *request);
 bool http_pool_wait_idle(http_pool *pool, int timeout_ms);
 void http_pool_free(http_pool *pool);
 
+/* connections that take too long over their request (http_reaper.c) */
+void http_reaper_add(http_connection *connection);
+void http_reaper_remove(http_connection *connection);
+void http_reaper_busy(http_connection *connection, bool busy);
+bool http_reaper_start(http_server *server);
+void http_reaper_stop(http_server *server);
+
 /* streams */
 struct MHD_Response *http_stream_start(http_stream *stream, http_request *request);
 void http_stream_discard(http_stream *stream);
@@ -121,6 +131,11 @@ struct http_listener {
     uint16_t port;
     char *unix_path;
     unsigned running_streams; /* under server->lock */
+    pthread_mutex_t lock;     /* connections */
+    http_connection *connections;
+    struct metrics_series *open_connections;
+    struct metrics_series *requests;
+    struct metrics_series *timeouts;
 };
 
 struct http_server {
@@ -131,6 +146,11 @@ struct http_server {
     bool draining;
     unsigned streams; /* running producers of all listeners, under lock */
     pthread_cond_t streams_done;
+    struct metrics *metrics;
+    pthread_t reaper;
+    bool reaping;
+    bool stop_reaper; /* under lock, told by reaper_wake */
+    pthread_cond_t reaper_wake;
 };
 
 bool http_server_draining(http_server *server);

@@ -12,6 +12,7 @@
 #include "service/http_internal.h"
 #include "service/http_listen.h"
 #include "service/log.h"
+#include "service/metrics.h"
 
 /* ---- connections ------------------------------------------------------------------------------ */
 
@@ -60,6 +61,9 @@ static void on_connection(void *user, struct MHD_Connection *mhd, void **context
                           enum MHD_ConnectionNotificationCode code) {
     http_listener *listener = user;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (*context != NULL) {
+            http_reaper_remove(*context);
+        }
         connection_free(*context);
         *context = NULL;
         return;
@@ -72,6 +76,7 @@ static void on_connection(void *user, struct MHD_Connection *mhd, void **context
     connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     read_peer(&connection->peer, connection->fd);
     *context = connection;
+    http_reaper_add(connection);
     if (listener->config.tls != NULL) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -231,6 +236,8 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const 
     if (request->state == HTTP_WORKING) {
         return MHD_YES; /* woken early: the worker's resume brings us back */
     }
+    http_reaper_busy(request->connection, true);
+    metrics_add(listener->requests, 1);
     if (request->route == NULL || (request->route->flags & HTTP_ROUTE_INLINE) != 0) {
         http_request_run(request);
         return send_answer(request);
@@ -247,7 +254,11 @@ static void on_completed(void *user, struct MHD_Connection *mhd, void **context,
     (void)user;
     (void)mhd;
     (void)code;
-    http_request_free(*context);
+    http_request *request = *context;
+    if (request != NULL) {
+        http_reaper_busy(request->connection, false);
+    }
+    http_request_free(request);
     *context = NULL;
 }
 
@@ -308,6 +319,7 @@ static void listener_free(http_listener *listener) {
     if (listener->unix_path != NULL) {
         unlink(listener->unix_path);
     }
+    pthread_mutex_destroy(&listener->lock);
     free(listener->unix_path);
     free(listener->name);
     free(listener->address);
@@ -323,6 +335,7 @@ static http_listener *listener_new(http_server *server, const http_listener_conf
     }
     listener->server = server;
     listener->listen_fd = -1;
+    pthread_mutex_init(&listener->lock, NULL);
     listener->config = *config;
     listener->name = strdup(config->name);
     listener->address = strdup(config->address);
@@ -339,11 +352,27 @@ static http_listener *listener_new(http_server *server, const http_listener_conf
     return listener;
 }
 
+static void count_listener(http_listener *listener) {
+    char labels[128];
+    metrics *registry = listener->server->metrics;
+    if (registry != NULL) {
+        snprintf(labels, sizeof labels, "listener=\"%s\"", listener->name);
+        listener->open_connections = metrics_get(registry, METRICS_GAUGE, "dstack_http_connections",
+                                                 labels, "Open connections.");
+        listener->requests = metrics_get(registry, METRICS_COUNTER, "dstack_http_requests_total",
+                                         labels, "Complete requests.");
+        listener->timeouts =
+            metrics_get(registry, METRICS_COUNTER, "dstack_http_request_timeouts_total", labels,
+                        "Connections closed because a request took too long to arrive.");
+    }
+}
+
 int http_server_listen(http_server *server, const http_listener_config *config, dstack_error *err) {
     http_listener *listener = listener_new(server, config);
     if (listener == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
+    count_listener(listener);
     http_listen_socket socket;
     int rc = http_listen_open(config->address, config->unix_mode, &socket, err);
     if (rc == 0) {
@@ -443,9 +472,11 @@ http_server *http_server_new(const http_server_config *config) {
     signal(SIGPIPE, SIG_IGN); /* a peer that leaves is no reason to die */
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->streams_done, NULL);
+    pthread_cond_init(&server->reaper_wake, NULL);
+    server->metrics = config->metrics;
     server->name = strdup(config->name);
     server->pool = http_pool_new(config->workers, run_suspended);
-    if (server->name == NULL || server->pool == NULL) {
+    if (server->name == NULL || server->pool == NULL || !http_reaper_start(server)) {
         http_server_free(server);
         return NULL;
     }
@@ -503,6 +534,7 @@ void http_server_free(http_server *server) {
     if (server == NULL) {
         return;
     }
+    http_reaper_stop(server);
     if (server->pool != NULL) {
         http_server_drain(server, 0);
         /* The transport can only be closed when no handler holds a connection any more. */
@@ -517,6 +549,7 @@ void http_server_free(http_server *server) {
     http_pool_free(server->pool);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->streams_done);
+    pthread_cond_destroy(&server->reaper_wake);
     free(server->name);
     free(server);
 }

@@ -175,6 +175,7 @@ static int open_listener(kms *k, dstack_error *err) {
                                      .version_header = VERSION_TEXT};
     config_http_limits(k->config, "rpc.limits", &listener.limits);
     http_server_config server = {.name = "dstack-kms",
+                                 .metrics = k->metrics,
                                  .workers = (unsigned)config_int(k->config, "rpc.workers")};
     k->server = http_server_new(&server);
     return k->server != NULL ? http_server_listen(k->server, &listener, err)

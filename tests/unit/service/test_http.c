@@ -1,11 +1,14 @@
 #include "check.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "client/http_client.h"
 #include "service/http.h"
+#include "service/metrics.h"
 #include "tls_pair.h"
 
 static int refuse_named_bad(dstack_bytes leaf, int64_t now, void *user, dstack_error *err);
@@ -366,6 +369,39 @@ static void slow_handlers_do_not_hold_up_others(void **state) {
     expect(other, "GET", "/prpc/x", "", 200, NULL);
 }
 
+static void a_request_that_comes_byte_by_byte_is_cut_off(void **state) {
+    dstack_error err = {0};
+    metrics *registry = metrics_new();
+    http_server *server = http_server_new(
+        &(http_server_config){.name = "slow", .workers = 1, .metrics = registry});
+    http_listener_config config = {.name = "s", .address = "127.0.0.1:0", ROUTES};
+    config.limits.request_timeout_s = 1;
+    assert_ok(http_server_listen(server, &config, &err), err);
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(http_server_port(server, "s")),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    DSTACK_AUTO(fd) int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    int sent = 0;
+    /* one byte every 50 ms never looks idle; slow handlers in between are not cut off */
+    while (sent < 200 && send(fd, "G", 1, MSG_NOSIGNAL) == 1) {
+        sent++;
+        usleep(50000);
+    }
+    assert_true(sent < 100);
+    char url[64];
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", http_server_port(server, "s"));
+    DSTACK_AUTO(http_client) http_client *client = client_of(&(http_client_config){.url = url});
+    expect(client, "GET", "/slow", "", 200, "slow");
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    metrics_print(registry, &text);
+    assert_non_null(strstr(buf_text(&text), "dstack_http_requests_total{listener=\"s\"} 1\n"));
+    assert_non_null(strstr(buf_text(&text), "dstack_http_request_timeouts_total{listener=\"s\"} "));
+    assert_null(strstr(buf_text(&text), "timeouts_total{listener=\"s\"} 0\n"));
+    http_server_free(server);
+    metrics_free(registry);
+}
+
 typedef struct busy {
     const fixture *f;
     int number;
@@ -473,6 +509,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_replaced_certificate_serves_the_next_handshake, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(slow_handlers_do_not_hold_up_others, setup, teardown),
+        cmocka_unit_test(a_request_that_comes_byte_by_byte_is_cut_off),
         cmocka_unit_test_setup_teardown(many_clients_at_once_get_their_own_answers, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(sec_33_answers_are_bounded_in_size_and_time, setup,
