@@ -9,7 +9,6 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "boot/sys_config.h"
 #include "evidence.h"
 
 static int text_load(const char *path, size_t limit, char **out, dstack_error *err) {
@@ -44,7 +43,6 @@ static void dmi_read(const char *path, char *out, size_t size) {
 
 static int files_load(agent *a, const agent_files *files, dstack_error *err) {
     DSTACK_AUTO(str) char *sys_text = NULL;
-    DSTACK_AUTO(sys_config) sys_config config = {0};
     int rc;
     if ((rc = text_load(files->compose, DSTACK_MANIFEST_MAX_SIZE, &a->compose_text, err)) != 0) {
         return error_prefix(err, rc, "Failed to read compose file");
@@ -56,11 +54,11 @@ static int files_load(agent *a, const agent_files *files, dstack_error *err) {
         return error_prefix(err, rc, "Failed to parse app keys");
     }
     if ((rc = text_load(files->sys_config, SYS_CONFIG_MAX, &sys_text, err)) != 0 ||
-        (rc = sys_config_parse(bytes_of_str(sys_text), &config, err)) != 0) {
+        (rc = sys_config_parse(bytes_of_str(sys_text), &a->config, err)) != 0) {
         return error_prefix(err, rc, "Failed to parse VM config");
     }
     a->app = dstack_manifest_get(a->manifest);
-    a->vm_config = strdup(config.vm_config);
+    a->vm_config = strdup(a->config.vm_config);
     return a->vm_config == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory") : 0;
 }
 
@@ -101,6 +99,7 @@ void agent_free(agent *a) {
     dstack_buf_clear(&a->app_cert_spki);
     dstack_buf_clear(&a->public_evidence.body);
     app_keys_clear(&a->keys);
+    sys_config_clear(&a->config);
     dstack_manifest_free(a->manifest);
     free(a->compose_text);
     free(a->vm_config);

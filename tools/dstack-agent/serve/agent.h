@@ -7,6 +7,7 @@
 #include <dstack/attestation.h>
 #include <dstack/manifest.h>
 
+#include "boot/sys_config.h"
 #include "keys/app_keys.h"
 #include "keys/cert_client.h"
 #include "service/http.h"
@@ -30,10 +31,12 @@ typedef struct agent {
     dstack_manifest *manifest;
     const dstack_manifest_fields *app;
     char *compose_text;
+    sys_config config;
     char *vm_config;
     char cloud_vendor[128], cloud_product[128];
     bool insecure_dev;
     bool full_log; /* GetQuote gives the log as it is (simulator) */
+    void (*shutdown)(void); /* begins to power off and returns; NULL: there is nothing to */
     cert_client certs;
 
     agent_attest_fn *attest;
@@ -71,6 +74,9 @@ int agent_attest(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
 int agent_info_get(agent *a, const agent_info **out, dstack_error *err);
 /* Asks for the demo certificate where it is missing. */
 int agent_app_cert_make(agent *a, dstack_error *err);
+
+/* Its blocks as one text, "" while it is missing; to be freed. */
+char *agent_app_cert_text(agent *a);
 
 /* The mounts. Each takes the listener's user, an agent. */
 extern const http_route agent_internal_routes[];

@@ -77,13 +77,7 @@ int agent_info_get(agent *a, const agent_info **out, dstack_error *err) {
     return rc;
 }
 
-static int v0_fill(agent *a, DstackGuest__AppInfo *out, bool with_tcb, dstack_error *err) {
-    const agent_info *info;
-    int rc = agent_info_get(a, &info, err);
-    if (rc != 0) {
-        return rc;
-    }
-    const dstack_identity *id = &info->identity;
+char *agent_app_cert_text(agent *a) {
     DSTACK_AUTO(buf) dstack_buf cert = {0};
     pthread_mutex_lock(&a->info_lock);
     for (size_t i = 0; i < a->app_cert.count; i++) {
@@ -92,9 +86,20 @@ static int v0_fill(agent *a, DstackGuest__AppInfo *out, bool with_tcb, dstack_er
         buf_put_str(&cert, a->app_cert.pem[i]);
     }
     pthread_mutex_unlock(&a->info_lock);
+    return buf_detach_text(&cert);
+}
+
+static int v0_fill(agent *a, DstackGuest__AppInfo *out, bool with_tcb, dstack_error *err) {
+    const agent_info *info;
+    int rc = agent_info_get(a, &info, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const dstack_identity *id = &info->identity;
+    DSTACK_AUTO(str) char *cert = agent_app_cert_text(a);
     rpc_set_bytes(&out->app_id, value(&id->app_id));
     rpc_set_bytes(&out->instance_id, value(&id->instance_id));
-    rpc_set_str(&out->app_cert, buf_text(&cert));
+    rpc_set_str(&out->app_cert, cert);
     rpc_set_str(&out->app_name, a->app->name);
     rpc_set_bytes(&out->device_id, value(&id->device_id));
     rpc_set_bytes(&out->mr_aggregated, value(&id->mr_aggregated));

@@ -21,12 +21,20 @@
 #include "evidence.h"
 #include "console_log.h"
 #include "paths.h"
+#include "host/host_api.h"
+#include "proc.h"
 #include "serve/agent.h"
+#include "serve/guest_api.h"
+#include "serve/ingress.h"
+#include "service/link.h"
 #include "service/log.h"
 
 #define WORKERS 4
 #define DRAIN_MS 3000
 #define CERT_RETRY_S 10
+#define HOST_PORT_CHECK_S 5
+#define HOST_LISTENER "host"
+#define POWER_OFF_TIMEOUT_MS 30000
 
 /* The device behind the agent. */
 typedef struct device {
@@ -87,6 +95,11 @@ static int listen_all(http_server *server, agent *a, dstack_error *err) {
          .user = a,
          .limits = {.body = 65536, .connections = 256, .per_address = 64},
          .version_header = "v" AGENT_VERSION},
+        {.name = HOST_LISTENER,
+         .address = "none",
+         .routes = agent_guest_api_routes,
+         .route_count = agent_guest_api_route_count,
+         .user = a},
     };
     for (size_t i = 0; i < sizeof listeners / sizeof *listeners; i++) {
         int rc = http_server_listen(server, &listeners[i], err);
@@ -111,14 +124,50 @@ static void *certificate_thread(void *user) {
     }
 }
 
-static void watch(const sigset_t *signals) {
+/* The host's port. It may come late, and its end is the host's business: it is opened again as
+ * often as it closes. */
+static void host_port_keep(service_link **link, http_server *server) {
+    if (*link != NULL && service_link_alive(*link)) {
+        return;
+    }
+    service_link_free(*link);
+    const service_link_config config = {.side = SERVICE_LINK_GUEST,
+                                        .name = "host",
+                                        .server = server,
+                                        .listener = HOST_LISTENER};
+    *link = service_link_open(AGENT_GUEST_PORT, &config, NULL);
+}
+
+static void *power_off_thread(void *user) {
+    host_api *host = host_api_open(AGENT_HOST_PORT, 1000);
+    host_api_notify(host, "shutdown.progress", "powering off");
+    host_api_free(host);
+    const char *argv[] = {"/usr/bin/systemctl", "--no-block", "poweroff", NULL};
+    dstack_error err = {0};
+    if (proc_run(&(proc_spec){.argv = argv, .timeout_ms = POWER_OFF_TIMEOUT_MS}, &err) != 0) {
+        LOG_ERROR("cannot power off", "error", err.message);
+    }
+    return NULL;
+}
+
+static void power_off(void) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, power_off_thread, NULL) == 0) {
+        pthread_detach(thread);
+    }
+}
+
+static void watch(const sigset_t *signals, http_server *server) {
+    service_link *link = NULL;
     uint64_t watchdog_us = 0;
     bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
-    int64_t wait_s = watched ? (int64_t)(watchdog_us / 2000000) : 3600;
-    wait_s = wait_s < 1 ? 1 : wait_s;
+    int64_t wait_s = watched ? (int64_t)(watchdog_us / 2000000) : HOST_PORT_CHECK_S;
+    wait_s = wait_s < 1 ? 1 : wait_s > HOST_PORT_CHECK_S ? HOST_PORT_CHECK_S : wait_s;
     for (;;) {
+        host_port_keep(&link, server);
         const struct timespec wait = {.tv_sec = wait_s};
         if (sigtimedwait(signals, NULL, &wait) > 0) {
+            service_link_free(link);
             return;
         }
         if (watched) {
@@ -139,9 +188,10 @@ static int serve(agent *a, const sigset_t *signals, dstack_error *err) {
         if (pthread_create(&thread, NULL, certificate_thread, a) == 0) {
             pthread_detach(thread);
         }
+        ingress_start(a);
         sd_notify(0, "READY=1");
         LOG_INFO("ready");
-        watch(signals);
+        watch(signals, server);
         sd_notify(0, "STOPPING=1");
         http_server_drain(server, DRAIN_MS);
     }
@@ -173,6 +223,7 @@ int serve_main(int argc, char **argv) {
     }
     if (rc == 0) {
         d.vm_config = a->vm_config;
+        a->shutdown = power_off;
         rc = serve(a, &signals, &err);
     }
     if (rc != 0) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "evidence.h"
+#include "serve/guest_api.h"
 #include "service/log.h"
 
 /* Where a version 4 quote holds the report data of a TD report (Intel TDX DCAP Quote, A.3.2). */
@@ -81,6 +82,7 @@ static int listen_all(http_server *server, const char *dir, agent *a, dstack_err
         {"dstack.sock", agent_internal_routes, agent_internal_route_count},
         {"tappd.sock", agent_tappd_routes, agent_tappd_route_count},
         {"external.sock", agent_external_routes, agent_external_route_count},
+        {"guest.sock", agent_guest_api_routes, agent_guest_api_route_count},
     };
     for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
         char address[512];
