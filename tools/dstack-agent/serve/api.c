@@ -2,6 +2,7 @@
 #include "guest_v0.pb-c.h"
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
+#include "serve/pages.h"
 
 #define V0(name) &dstack_guest__##name##__descriptor
 #define V1(name) &dstack__guest__v1__##name##__descriptor
@@ -96,5 +97,8 @@ const http_route agent_external_routes[] = {
     {"*", "/prpc/v1/*", mount_worker_v1, NULL, 0, 0},
     {"*", "/prpc/v0/*", mount_worker, NULL, 0, 0},
     {"*", "/prpc/*", mount_worker, NULL, 0, 0},
+    {"GET", "/", page_dashboard, NULL, 0, 0},
+    {"GET", "/metrics", page_metrics, NULL, 0, 0},
+    {"GET", "/logs/*", page_logs, NULL, 0, 0},
 };
 const size_t agent_external_route_count = COUNT(agent_external_routes);
