@@ -139,6 +139,7 @@ verify_refused() { # CHECK [OPTION...]: the step that must be the one refused
 no_chain='root.*(signature does not hold|not trusted|not pinned|is not)'
 wrong_root_refused() {
     local sim_root
+    # shellcheck disable=SC2034 # read by verify_hello and verify_attestation
     sim_root=$(other_root)
     verify_refused hardware-root
     refused 1 "$no_chain" verify_attestation "$scratch/attestation.hex"
