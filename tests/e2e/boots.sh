@@ -8,7 +8,8 @@ data_disk() { echo "$state/vms/$(vm_field hello id)/hda.img"; }
 # The host replaces the cipher by none in both copies of the header, checksums and all.
 disk_header_altered() {
     local disk
-    vmm_cli stop hello
+    vmm_cli stop hello --timeout 300 2>&1 | tee "$scratch/stop-hello.txt"
+    ! grep 'killing it' "$scratch/stop-hello.txt" || fail "the guest does not shut down when asked"
     disk=$(data_disk)
     dd if="$disk" of="$scratch/luks-header" bs=1M count=1 status=none
     "$root/tests/e2e/luks_null.py" "$disk"

@@ -143,6 +143,7 @@ def main():
         hits = search(secrets, places)
     elif mode == "files":
         places = list(file_places(state))
+        secrets.pop("environment variable GREETING")  # the app shows it to whoever asks
         holders = {path for path, _ in search(secrets, places)}
         check_finds([p for p in places if p[0].endswith("root-k256.key")],
                     secrets[state + "/kms/root-k256.key"])

@@ -27,7 +27,7 @@ wait_refused() {
     while [ "$SECONDS" -lt "$until" ]; do
         info=$(vm_info "$1")
         reason=$(jq -r '.boot_error // ""' <<<"$info")
-        if [ -n "$reason" ] && [ "$(jq -r .status <<<"$info")" = exited ]; then
+        if [ -n "$reason" ] && [[ $(jq -r .status <<<"$info") =~ ^(stopped|exited)$ ]]; then
             printf 'boot error: %s\n' "$reason"
             grep -qE -- "$3" <<<"$reason" || fail "the reason is not told; expected: $3"
             return 0
@@ -42,7 +42,7 @@ wait_refused() {
 stays_off() {
     local until=$((SECONDS + $2))
     while [ "$SECONDS" -lt "$until" ]; do
-        [ "$(vm_field "$1" status)" = exited ] || fail "$1 was started again"
+        [[ $(vm_field "$1" status) =~ ^(stopped|exited)$ ]] || fail "$1 was started again"
         sleep 1
     done
 }
