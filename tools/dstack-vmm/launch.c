@@ -133,6 +133,8 @@ static void describe(const struct vmm_settings *settings, const char *dir,
         l->guest_fd = LAUNCH_FD_GUEST;
         l->tee_fd = l->tee == QEMU_TEE_SIMULATED ? LAUNCH_FD_TEE : -1;
     }
+    /* The bridge helper is a program that QEMU starts, with privileges. */
+    l->sandbox = true;
     l->nic_count = manifest->network_count > 0 ? manifest->network_count : 1;
     for (size_t i = 0; i < l->nic_count; i++) {
         const char *mode = manifest->network_count > 0 ? manifest->networks[i].mode
@@ -142,6 +144,7 @@ static void describe(const struct vmm_settings *settings, const char *dir,
                                        settings->net_restrict};
         if (strcmp(mode, "bridge") == 0) {
             l->nics[i].bridge = own[0] != 0 ? own : settings->bridge;
+            l->sandbox = false;
         }
     }
 }

@@ -278,6 +278,10 @@ int qemu_argv_build(const struct qemu_launch *l, struct qemu_argv *out, dstack_e
     add(out, "%s", l->probe ? "max" : l->cpu);
     add(out, "-nographic");
     add(out, "-nodefaults");
+    if (l->sandbox && !l->probe) {
+        add(out, "-sandbox");
+        add(out, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    }
     if (l->no_reboot) {
         add(out, "-no-reboot");
     }

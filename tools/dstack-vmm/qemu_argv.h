@@ -49,6 +49,7 @@ struct qemu_launch {
     uint64_t pci_hole64_size;
     uint32_t vcpu;
     uint32_t memory_mib;
+    bool sandbox;   /* QEMU gives up system calls that it does not need */
     bool no_reboot; /* a reset of the guest ends QEMU: a TD cannot be reset */
     /* Connected sockets handed to QEMU; -1: the forms that name files are used instead (serial:
      * pty in the work folder) or the device is left out (the others). */
