@@ -149,6 +149,7 @@ check "a second one beside it" deploy two tiny --port auto:80
 check "both run" is "$(status_of one) $(status_of two)" "booting booting"
 check "the guest's words are in its log" printed one
 check "and the other's in its own" printed two
+check "an empty log is no error" dstack logs one --channel stderr
 one=$(id_of one)
 two=$(id_of two)
 taken=$(curl -s --unix-socket "$socket" "http://vmm/prpc/GetInfo?id=$two" | jq '.info.configuration.ports[0].host_port')

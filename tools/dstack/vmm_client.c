@@ -232,6 +232,7 @@ int vmm_client_logs(struct vmm_client *client, const char *id, const char *chann
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &sink);
     CURLcode code = curl_easy_perform(curl);
     int rc = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &sink.status); /* an empty log brings no data */
     if (code != CURLE_OK && code != CURLE_PARTIAL_FILE) {
         rc = error_set(err, DSTACK_E_NETWORK, "the VMM at %s: %s", client->url,
                        curl_easy_strerror(code));
