@@ -31,12 +31,13 @@ struct service_config {
 };
 
 static const char *const type_names[] = {
-    [CONFIG_STR] = "text",       [CONFIG_INT] = "number",     [CONFIG_BOOL] = "true/false",
-    [CONFIG_SIZE] = "size",      [CONFIG_DURATION] = "duration", [CONFIG_LIST] = "list",
-    [CONFIG_TREE] = "tree",      [CONFIG_PATH] = "path",
+    [CONFIG_STR] = "text",  [CONFIG_INT] = "number",        [CONFIG_BOOL] = "true/false",
+    [CONFIG_SIZE] = "size", [CONFIG_DURATION] = "duration", [CONFIG_LIST] = "list",
+    [CONFIG_TREE] = "tree", [CONFIG_PATH] = "path",
 };
 
-/* ---- text forms ------------------------------------------------------------------------------- */
+/* ---- text forms -------------------------------------------------------------------------------
+ */
 
 typedef struct unit {
     const char *suffix;
@@ -71,14 +72,14 @@ int config_parse_duration(const char *text, int64_t *ms, dstack_error *err) {
     }
     return parse_units(text, units, sizeof units / sizeof units[0], ms) == 0
                ? 0
-               : error_set(err, DSTACK_E_FORMAT, "'%.40s' is not a duration such as 500ms, 5s, 2m, "
-                                                 "1h, 10d or never",
+               : error_set(err, DSTACK_E_FORMAT,
+                           "'%.40s' is not a duration such as 500ms, 5s, 2m, "
+                           "1h, 10d or never",
                            text);
 }
 
 int config_parse_size(const char *text, size_t *bytes, dstack_error *err) {
-    static const unit units[] = {
-        {"", 1}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}};
+    static const unit units[] = {{"", 1}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}};
     int64_t number = 0;
     if (parse_units(text, units, sizeof units / sizeof units[0], &number) != 0) {
         return error_set(err, DSTACK_E_FORMAT, "'%.40s' is not a size such as 4096, 32K, 10M or 1G",
@@ -88,7 +89,8 @@ int config_parse_size(const char *text, size_t *bytes, dstack_error *err) {
     return 0;
 }
 
-/* ---- one value from JSON ---------------------------------------------------------------------- */
+/* ---- one value from JSON ----------------------------------------------------------------------
+ */
 
 static void clear_value(config_value *value) {
     free(value->text);
@@ -162,8 +164,7 @@ static int take_value(const config_key *key, const json_t *json, const char *bas
         value->number = (int64_t)size;
         return text != NULL ? error_prefix(err, rc, "%s", key->path) : rc;
     case CONFIG_DURATION:
-        rc = text != NULL ? config_parse_duration(text, &value->number, err)
-                          : wrong_type(key, err);
+        rc = text != NULL ? config_parse_duration(text, &value->number, err) : wrong_type(key, err);
         return text != NULL && rc != 0 ? error_prefix(err, rc, "%s", key->path) : rc;
     case CONFIG_LIST:
         return take_list(key, json, value, err);
@@ -198,7 +199,8 @@ static json_t *fallback_json(const config_key *key) {
     }
 }
 
-/* ---- the whole file --------------------------------------------------------------------------- */
+/* ---- the whole file ---------------------------------------------------------------------------
+ */
 
 static ssize_t find_key(const service_config *config, const char *path) {
     for (size_t i = 0; i < config->count; i++) {
@@ -284,11 +286,11 @@ service_config *config_parse(dstack_bytes yaml, const char *base_dir, const conf
     config->count = count;
     config->values = calloc(count + 1, sizeof *config->values);
     config->base_dir = base_dir != NULL ? strdup(base_dir) : NULL;
-    int rc = config->values == NULL  ? error_set(err, DSTACK_E_MEMORY, "out of memory")
-             : json_is_object(json)  ? take_object(config, "", json, err)
-             : json_is_null(json)    ? 0
-                                     : error_set(err, DSTACK_E_FORMAT,
-                                                 "configuration is not a mapping of keys");
+    int rc = config->values == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory")
+             : json_is_object(json) ? take_object(config, "", json, err)
+             : json_is_null(json)
+                 ? 0
+                 : error_set(err, DSTACK_E_FORMAT, "configuration is not a mapping of keys");
     rc = rc != 0 ? rc : take_fallbacks(config, err);
     if (rc != 0) {
         config_free(config);
@@ -306,7 +308,8 @@ service_config *config_load(const char *path, const config_key *keys, size_t cou
             return NULL;
         }
         const char *slash = strrchr(path, '/');
-        base_dir = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + (slash == path));
+        base_dir =
+            slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + (slash == path));
     }
     service_config *config = config_parse(bytes_of_buf(&text), base_dir, keys, count, err);
     if (config == NULL && path != NULL && err != NULL) {
@@ -326,7 +329,8 @@ void config_free(service_config *config) {
     }
 }
 
-/* ---- look-ups --------------------------------------------------------------------------------- */
+/* ---- look-ups ---------------------------------------------------------------------------------
+ */
 
 static const config_value *need(const service_config *config, const char *path, unsigned types) {
     ssize_t i = find_key(config, path);
@@ -388,7 +392,8 @@ void config_http_limits(const service_config *config, const char *prefix, http_l
 #undef KEY
 }
 
-/* ---- printing --------------------------------------------------------------------------------- */
+/* ---- printing ---------------------------------------------------------------------------------
+ */
 
 static json_t *value_json(const config_key *key, const config_value *value) {
     char text[40];
@@ -466,9 +471,9 @@ int config_print(const service_config *config, dstack_buf *out, dstack_error *er
 void config_describe(const config_key *keys, size_t count, dstack_buf *out) {
     for (size_t i = 0; i < count; i++) {
         buf_put_fmt(out, "  %-36s %-10s %-24s %s\n", keys[i].path, type_names[keys[i].type],
-                    keys[i].fallback == NULL           ? "required"
-                    : keys[i].fallback[0] == 0         ? "\"\""
-                                                       : keys[i].fallback,
+                    keys[i].fallback == NULL   ? "required"
+                    : keys[i].fallback[0] == 0 ? "\"\""
+                                               : keys[i].fallback,
                     keys[i].help);
     }
 }

@@ -48,8 +48,8 @@ service_config *config_parse(dstack_bytes yaml, const char *base_dir, const conf
 void config_free(service_config *config);
 DSTACK_AUTO_DEFINE(config, service_config, config_free)
 
-/* Look-ups abort the program for a key that is not in the table or has another type: that is a defect
- * which the daemon's config test finds. Returned memory belongs to the configuration. */
+/* Look-ups abort the program for a key that is not in the table or has another type: that is a
+ * defect which the daemon's config test finds. Returned memory belongs to the configuration. */
 const char *config_str(const service_config *config, const char *path);
 int64_t config_int(const service_config *config, const char *path);
 bool config_bool(const service_config *config, const char *path);
@@ -59,17 +59,20 @@ size_t config_list(const service_config *config, const char *path, const char *c
 const json_t *config_tree(const service_config *config, const char *path);
 /* Whether the file set the key. */
 bool config_is_set(const service_config *config, const char *path);
-/* The http_limits below a prefix ("rpc.limits"), whose rows a table gets from CONFIG_HTTP_LIMITS. */
+/* The http_limits below a prefix ("rpc.limits"), whose rows a table gets from CONFIG_HTTP_LIMITS.
+ */
 struct http_limits;
 void config_http_limits(const service_config *config, const char *prefix, struct http_limits *out);
-#define CONFIG_HTTP_LIMITS(prefix)                                                                  \
-    {prefix ".body", CONFIG_SIZE, "10M", "largest request body"},                                   \
-        {prefix ".header", CONFIG_SIZE, "32K", "memory for a request's head"},                      \
-        {prefix ".connections", CONFIG_INT, "1024", "connections at a time"},                       \
-        {prefix ".per_address", CONFIG_INT, "0", "connections at a time from one address, 0: any"}, \
-        {prefix ".idle_timeout", CONFIG_DURATION, "60s", "connection without progress is closed"},  \
-        {prefix ".request_timeout", CONFIG_DURATION, "120s", "for a whole request to arrive"},      \
-        {prefix ".streams", CONFIG_INT, "32", "streamed answers at a time"}
+#define CONFIG_HTTP_LIMITS(prefix)                                                                 \
+    {prefix ".body", CONFIG_SIZE, "10M", "largest request body"},                                  \
+        {prefix ".header", CONFIG_SIZE, "32K", "memory for a request's head"},                     \
+        {prefix ".connections", CONFIG_INT, "1024", "connections at a time"},                      \
+        {prefix ".per_address", CONFIG_INT, "0",                                                   \
+         "connections at a time from one address, 0: any"},                                        \
+        {prefix ".idle_timeout", CONFIG_DURATION, "60s", "connection without progress is closed"}, \
+        {prefix ".request_timeout", CONFIG_DURATION, "120s", "for a whole request to arrive"}, {   \
+        prefix ".streams", CONFIG_INT, "32", "streamed answers at a time"                          \
+    }
 
 /* Effective configuration as YAML that loads to the same. */
 int config_print(const service_config *config, dstack_buf *out, dstack_error *err);

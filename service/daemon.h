@@ -3,7 +3,8 @@
  *     int main(int argc, char **argv) {
  *         daemon_options options = {0};
  *         int rc = daemon_start(&description, argc, argv, &options); // handles --help, --version,
- *         if (rc != DAEMON_RUN) return rc;                           // --check-config, --print-config
+ *         if (rc != DAEMON_RUN) return rc;                           // --check-config,
+ * --print-config
  *         ... start listeners ...
  *         daemon_ready("listening on ...");
  *         for (;;) switch (daemon_wait(-1)) { case DAEMON_RELOAD: ...; case DAEMON_STOP: ... }
@@ -28,9 +29,9 @@ typedef struct daemon_description {
 typedef struct daemon_options {
     service_config *config; /* owned; config_free at the end */
     const char *config_path;
-    bool insecure_dev;      /* --insecure-dev: the only way in, never a configuration key */
-    unsigned flags_given;   /* bit i: description->flags[i] was given */
-    char **arguments;       /* what follows the options */
+    bool insecure_dev;    /* --insecure-dev: the only way in, never a configuration key */
+    unsigned flags_given; /* bit i: description->flags[i] was given */
+    char **arguments;     /* what follows the options */
     int argument_count;
 } daemon_options;
 

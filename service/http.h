@@ -1,9 +1,8 @@
 /* HTTP/1.1 server: any number of listeners in one process over libmicrohttpd.
  *
- *     http_server *server = http_server_new(&(http_server_config){.name = "dstack-kms", .workers = 4});
- *     http_server_listen(server, &(http_listener_config){
- *         .name = "rpc", .address = "127.0.0.1:8000", .tls = tls, .routes = routes,
- *         .route_count = n, .user = app}, &err);
+ *     http_server *server = http_server_new(&(http_server_config){.name = "dstack-kms", .workers =
+ * 4}); http_server_listen(server, &(http_listener_config){ .name = "rpc", .address =
+ * "127.0.0.1:8000", .tls = tls, .routes = routes, .route_count = n, .user = app}, &err);
  *     ... http_server_drain(server, 5000); http_server_free(server);
  *
  * One thread per listener moves bytes (epoll); handlers run on the server's worker threads and may
@@ -25,7 +24,8 @@ typedef struct http_response http_response;
 typedef struct http_stream http_stream;
 typedef struct http_tls http_tls;
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------
+ */
 
 typedef enum http_peer_kind {
     HTTP_PEER_TCP,
@@ -74,7 +74,8 @@ const char *http_request_arg(http_request *request, const char *name);
 void *http_request_connection_data(const http_request *request);
 void http_request_set_connection_data(http_request *request, void *data, void (*free_fn)(void *));
 
-/* ---- responses -------------------------------------------------------------------------------- */
+/* ---- responses --------------------------------------------------------------------------------
+ */
 
 /* Fresh responses are status 404 with a short text body. Each call replaces the body. */
 void http_response_text(http_response *response, int status, const char *text);
@@ -100,12 +101,13 @@ bool http_stream_write(http_stream *stream, dstack_bytes data);
 /* True when the client is gone or the server drains; for producers that wait for input. */
 bool http_stream_closed(http_stream *stream);
 
-/* ---- routes ----------------------------------------------------------------------------------- */
+/* ---- routes -----------------------------------------------------------------------------------
+ */
 
 typedef void http_handler(http_request *request, http_response *response, void *user);
 
 typedef enum http_route_flags {
-    HTTP_ROUTE_INLINE = 1, /* runs on the I/O thread: only for handlers that never block */
+    HTTP_ROUTE_INLINE = 1,         /* runs on the I/O thread: only for handlers that never block */
     HTTP_ROUTE_TAKES_OVERSIZE = 2, /* wants requests whose body was over the limit (and dropped), to
                                       answer in its own form; others get 413 from the server */
 } http_route_flags;
@@ -116,23 +118,24 @@ typedef struct http_route {
     const char *method;  /* "GET", "POST", or "*" */
     const char *pattern; /* "/health"; a segment "*" matches one segment, a last "**" the rest */
     http_handler *handler;
-    void *user;          /* NULL: the listener's user */
-    size_t body_limit;   /* bytes; 0: the listener's body_limit */
+    void *user;        /* NULL: the listener's user */
+    size_t body_limit; /* bytes; 0: the listener's body_limit */
     unsigned flags;
 } http_route;
 
-/* ---- listeners -------------------------------------------------------------------------------- */
+/* ---- listeners --------------------------------------------------------------------------------
+ */
 
 /* Each is in configuration with the default given; zero means that default. */
 typedef struct http_limits {
-    size_t body;              /* request body bytes: 10 MiB */
-    size_t header;            /* memory per connection for the request head: 32 KiB */
-    unsigned connections;     /* at a time: 1024 */
-    unsigned per_address;     /* connections at a time from one IP address: 0 = no limit of its own */
-    unsigned idle_timeout_s;  /* connection without progress: 60 */
+    size_t body;          /* request body bytes: 10 MiB */
+    size_t header;        /* memory per connection for the request head: 32 KiB */
+    unsigned connections; /* at a time: 1024 */
+    unsigned per_address; /* connections at a time from one IP address: 0 = no limit of its own */
+    unsigned idle_timeout_s;    /* connection without progress: 60 */
     unsigned request_timeout_s; /* from the end of one answer to the end of the next request,
                                    however slowly it comes: 120 */
-    unsigned streams;         /* running http_response_stream producers: 32 */
+    unsigned streams;           /* running http_response_stream producers: 32 */
 } http_limits;
 
 typedef struct http_listener_config {
@@ -152,7 +155,7 @@ typedef struct http_listener_config {
 
 typedef struct http_server_config {
     const char *name;
-    unsigned workers; /* handler threads for all listeners; 0 means 4 */
+    unsigned workers;        /* handler threads for all listeners; 0 means 4 */
     struct metrics *metrics; /* counts connections, requests and time-outs of each listener there;
                                 NULL: nowhere. Must outlive the server */
 } http_server_config;
@@ -172,7 +175,8 @@ void http_server_drain(http_server *server, int timeout_ms);
 /* Drains with no patience when that hasn't been done. Accepts NULL. */
 void http_server_free(http_server *server);
 
-/* ---- TLS -------------------------------------------------------------------------------------- */
+/* ---- TLS --------------------------------------------------------------------------------------
+ */
 
 /* Decides in the handshake whether a client certificate is acceptable; non-zero fails the handshake
  * and err goes to the log. Keep it cheap: anybody can make it run. `now` is UNIX seconds. */
@@ -183,7 +187,7 @@ typedef struct http_tls_config {
     /* PEM of the certificate chain, leaf first, and of its private key (PKCS#8). */
     dstack_bytes certificate_pem;
     dstack_bytes key_pem;
-    bool request_client_cert; /* asked for without CA names; never required here */
+    bool request_client_cert;      /* asked for without CA names; never required here */
     http_client_cert_check *check; /* NULL: any certificate whose key the peer holds */
     void *user;
 } http_tls_config;

@@ -22,9 +22,9 @@ typedef struct http_connection {
     int64_t since_ms; /* end of the last answer, under the lock */
     bool busy;        /* a complete request is being answered, under the lock */
     http_peer peer;
-    int fd; /* for polling only; -1 for links */
+    int fd;                      /* for polling only; -1 for links */
     http_credential *credential; /* what its handshake used */
-    uint8_t *client_certs; /* DER, one after another */
+    uint8_t *client_certs;       /* DER, one after another */
     size_t client_cert_end[HTTP_CLIENT_CERTS_MAX];
     size_t client_cert_count;
     bool client_cert_known;
@@ -55,7 +55,7 @@ struct http_response {
 
 struct http_request {
     http_connection *connection;
-    const http_route *route; /* NULL: none matches */
+    const http_route *route;    /* NULL: none matches */
     struct MHD_Connection *mhd; /* NULL for links */
     http_request_message message;
     char *path;
@@ -154,5 +154,7 @@ struct http_server {
 };
 
 bool http_server_draining(http_server *server);
+/* NULL when no listener has that name. */
+http_listener *http_server_find(const http_server *server, const char *name);
 
 #endif

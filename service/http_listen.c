@@ -29,9 +29,8 @@ static int clear_dead_socket(const struct sockaddr_un *address, dstack_error *er
         return error_set(err, DSTACK_E_EXISTS, "%s exists and is not a socket", address->sun_path);
     }
     DSTACK_AUTO(fd) int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (probe >= 0 &&
-        (connect(probe, (const struct sockaddr *)address, sizeof *address) == 0 ||
-         errno == EAGAIN)) {
+    if (probe >= 0 && (connect(probe, (const struct sockaddr *)address, sizeof *address) == 0 ||
+                       errno == EAGAIN)) {
         return error_set(err, DSTACK_E_EXISTS, "another process listens on %s", address->sun_path);
     }
     unlink(address->sun_path);

@@ -1,5 +1,5 @@
-/* Closes connections that never finish a request. The transport's own idle time-out is reset by every
- * byte, so a peer that sends one now and then would hold its connection for ever. */
+/* Closes connections that never finish a request. The transport's own idle time-out is reset by
+ * every byte, so a peer that sends one now and then would hold its connection for ever. */
 #include <sys/socket.h>
 #include <time.h>
 

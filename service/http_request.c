@@ -42,7 +42,8 @@ http_request *http_request_new(const char *target, dstack_error *err) {
 }
 
 static bool id_is_usable(const char *text, size_t len) {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     return len >= 1 && len <= 64 && strspn(text, allowed) >= len;
 }
 
@@ -66,9 +67,9 @@ bool http_method_is_head(const http_request *request) {
 void http_request_prepare(http_request *request) {
     const http_listener_config *config = &request->connection->listener->config;
     settle_id(request);
-    request->route = http_route_find(config->routes, config->route_count,
-                                     http_request_method(request), request->path,
-                                     request->captures, &request->capture_count);
+    request->route =
+        http_route_find(config->routes, config->route_count, http_request_method(request),
+                        request->path, request->captures, &request->capture_count);
     size_t general = config->limits.body != 0 ? config->limits.body : DEFAULT_BODY_LIMIT;
     request->body_limit = request->route != NULL && request->route->body_limit != 0
                               ? request->route->body_limit
@@ -113,7 +114,8 @@ void http_request_free(http_request *request) {
     free(request);
 }
 
-/* ---- accessors -------------------------------------------------------------------------------- */
+/* ---- accessors --------------------------------------------------------------------------------
+ */
 
 const char *http_request_method(const http_request *request) {
     return http_method_is_head(request) ? "GET" : request->message.method;

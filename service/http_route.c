@@ -80,7 +80,8 @@ static bool matches(const char *pattern, const char *path, char **captures, size
 const http_route *http_route_find(const http_route *routes, size_t count, const char *method,
                                   const char *path, char **captures, size_t *capture_count) {
     for (size_t i = 0; i < count; i++) {
-        bool method_fits = strcmp(routes[i].method, "*") == 0 || strcmp(routes[i].method, method) == 0;
+        bool method_fits =
+            strcmp(routes[i].method, "*") == 0 || strcmp(routes[i].method, method) == 0;
         *capture_count = 0;
         if (method_fits && matches(routes[i].pattern, path, captures, capture_count)) {
             return &routes[i];

@@ -14,7 +14,8 @@
 #include "service/log.h"
 #include "service/metrics.h"
 
-/* ---- connections ------------------------------------------------------------------------------ */
+/* ---- connections ------------------------------------------------------------------------------
+ */
 
 static void read_peer(http_peer *peer, int fd) {
     struct sockaddr_storage address = {0};
@@ -32,8 +33,8 @@ static void read_peer(http_peer *peer, int fd) {
         bool mapped = IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
         inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
         snprintf(peer->address, sizeof peer->address, "[%s]:%u", text, ntohs(v6->sin6_port));
-        peer->loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
-                         (mapped && v6->sin6_addr.s6_addr[12] == 127);
+        peer->loopback =
+            IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) || (mapped && v6->sin6_addr.s6_addr[12] == 127);
     } else {
         struct ucred credentials = {.pid = -1};
         socklen_t size = sizeof credentials;
@@ -85,7 +86,8 @@ static void on_connection(void *user, struct MHD_Connection *mhd, void **context
     }
 }
 
-/* ---- requests through libmicrohttpd ----------------------------------------------------------- */
+/* ---- requests through libmicrohttpd -----------------------------------------------------------
+ */
 
 static void *on_uri(void *user, const char *uri, struct MHD_Connection *mhd) {
     (void)user;
@@ -273,18 +275,19 @@ static void on_mhd_log(void *user, const char *format, va_list arguments) {
     LOG_DEBUG("connection", "listener", listener->name, "event", text);
 }
 
-/* ---- listeners -------------------------------------------------------------------------------- */
+/* ---- listeners --------------------------------------------------------------------------------
+ */
 
 static int start_daemon(http_listener *listener, dstack_error *err) {
     const http_limits *limits = &listener->config.limits;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
-                     MHD_USE_ERROR_LOG;
+    unsigned flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
     size_t header = limits->header != 0 ? limits->header : (size_t)32 << 10;
     unsigned connections = limits->connections != 0 ? limits->connections : 1024;
     unsigned idle = limits->idle_timeout_s != 0 ? limits->idle_timeout_s : 60;
     struct MHD_OptionItem options[16];
     size_t n = 0;
-#define OPTION(kind, number, pointer)                                                               \
+#define OPTION(kind, number, pointer)                                                              \
     options[n++] = (struct MHD_OptionItem){kind, (intptr_t)(number), (void *)(pointer)}
     OPTION(MHD_OPTION_CONNECTION_MEMORY_LIMIT, header, NULL);
     OPTION(MHD_OPTION_CONNECTION_LIMIT, connections, NULL);
@@ -302,9 +305,9 @@ static int start_daemon(http_listener *listener, dstack_error *err) {
     }
     OPTION(MHD_OPTION_END, 0, NULL);
 #undef OPTION
-    listener->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, listener,
-                                        MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, listener,
-                                        MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    listener->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, on_request, listener, MHD_OPTION_EXTERNAL_LOGGER,
+                         on_mhd_log, listener, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     return listener->daemon != NULL
                ? 0
                : error_set(err, DSTACK_E_IO, "starting the HTTP server on %s", listener->address);
@@ -394,7 +397,7 @@ int http_server_listen(http_server *server, const http_listener_config *config, 
     return 0;
 }
 
-static http_listener *find_listener(const http_server *server, const char *name) {
+http_listener *http_server_find(const http_server *server, const char *name) {
     pthread_mutex_lock(&((http_server *)server)->lock);
     http_listener *listener = server->listeners;
     while (listener != NULL && strcmp(listener->name, name) != 0) {
@@ -405,64 +408,12 @@ static http_listener *find_listener(const http_server *server, const char *name)
 }
 
 uint16_t http_server_port(const http_server *server, const char *listener) {
-    const http_listener *found = find_listener(server, listener);
+    const http_listener *found = http_server_find(server, listener);
     return found != NULL ? found->port : 0;
 }
 
-/* ---- one request without a socket ------------------------------------------------------------- */
-
-static void write_answer(http_request *request, dstack_buf *out) {
-    http_response *response = &request->response;
-    if (response->stream != NULL) {
-        http_response_error(response, 501, "streams are not served on this link");
-    }
-    buf_put_fmt(out, "HTTP/1.1 %d %s\r\n", response->status, http_status_text(response->status));
-    http_response_head(request, out);
-    buf_put_fmt(out, "Content-Length: %zu\r\n\r\n", response->body.len);
-    if (!http_method_is_head(request)) {
-        buf_put_bytes(out, bytes_of_buf(&response->body));
-    }
-}
-
-int http_server_exchange(http_server *server, const char *listener_name, dstack_bytes head_and_body,
-                         const http_peer *peer, dstack_buf *response, dstack_error *err) {
-    http_listener *listener = find_listener(server, listener_name);
-    if (listener == NULL) {
-        return error_set(err, DSTACK_E_NOT_FOUND, "no listener is named %s", listener_name);
-    }
-    DSTACK_AUTO(http_request_message) http_request_message message = {0};
-    http_reader reader = {
-        .buf = {.data = (uint8_t *)head_and_body.data, .len = head_and_body.len}, .eof = true};
-    int rc = http_read_request(&reader, head_and_body.len, &message, err);
-    if (rc != 0) {
-        return rc;
-    }
-    http_request *request = http_request_new(message.target, err);
-    if (request == NULL) {
-        return DSTACK_E_MEMORY;
-    }
-    http_connection connection = {
-        .listener = listener, .peer = *peer, .fd = -1, .client_cert_known = true};
-    request->connection = &connection;
-    free(message.target);
-    message.target = NULL;
-    request->message = message;
-    message = (http_request_message){0};
-    http_request_prepare(request);
-    if (request->message.body.len > request->body_limit) {
-        request->message.oversize = true;
-        buf_wipe(&request->message.body);
-    }
-    http_request_run(request);
-    write_answer(request, response);
-    http_request_free(request);
-    if (connection.data != NULL && connection.free_data != NULL) {
-        connection.free_data(connection.data);
-    }
-    return buf_check(response, err);
-}
-
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 http_server *http_server_new(const http_server_config *config) {
     http_server *server = calloc(1, sizeof *server);

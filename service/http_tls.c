@@ -63,8 +63,8 @@ static gnutls_datum_t datum_of(dstack_bytes bytes) {
 static int load_chain(http_credential *credential, dstack_bytes pem) {
     gnutls_datum_t text = datum_of(pem);
     unsigned count = CHAIN_MAX;
-    int code = gnutls_pcert_list_import_x509_raw(credential->chain, &count, &text,
-                                                 GNUTLS_X509_FMT_PEM, 0);
+    int code =
+        gnutls_pcert_list_import_x509_raw(credential->chain, &count, &text, GNUTLS_X509_FMT_PEM, 0);
     credential->count = code < 0 ? 0 : count;
     return code;
 }
@@ -82,13 +82,12 @@ static bool key_fits(const http_credential *credential) {
     gnutls_pubkey_t own = NULL;
     unsigned char ids[2][64];
     size_t sizes[2] = {sizeof ids[0], sizeof ids[1]};
-    bool fits =
-        credential->count > 0 && gnutls_pubkey_init(&own) == 0 &&
-        gnutls_pubkey_import_privkey(own, credential->key, 0, 0) == 0 &&
-        gnutls_pubkey_get_key_id(own, GNUTLS_KEYID_USE_SHA256, ids[0], &sizes[0]) == 0 &&
-        gnutls_pubkey_get_key_id(credential->chain[0].pubkey, GNUTLS_KEYID_USE_SHA256, ids[1],
-                                 &sizes[1]) == 0 &&
-        sizes[0] == sizes[1] && memcmp(ids[0], ids[1], sizes[0]) == 0;
+    bool fits = credential->count > 0 && gnutls_pubkey_init(&own) == 0 &&
+                gnutls_pubkey_import_privkey(own, credential->key, 0, 0) == 0 &&
+                gnutls_pubkey_get_key_id(own, GNUTLS_KEYID_USE_SHA256, ids[0], &sizes[0]) == 0 &&
+                gnutls_pubkey_get_key_id(credential->chain[0].pubkey, GNUTLS_KEYID_USE_SHA256,
+                                         ids[1], &sizes[1]) == 0 &&
+                sizes[0] == sizes[1] && memcmp(ids[0], ids[1], sizes[0]) == 0;
     if (own != NULL) {
         gnutls_pubkey_deinit(own);
     }
@@ -156,7 +155,8 @@ void http_tls_free(http_tls *tls) {
     }
 }
 
-/* ---- in the handshake ------------------------------------------------------------------------- */
+/* ---- in the handshake -------------------------------------------------------------------------
+ */
 
 int http_tls_retrieve(gnutls_session_t session, const struct gnutls_cert_retr_st *info,
                       gnutls_pcert_st **certs, unsigned *count, gnutls_ocsp_data_st **ocsp,

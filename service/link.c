@@ -53,7 +53,8 @@ struct service_link {
     atomic_bool stop;
 };
 
-/* ---- frames ----------------------------------------------------------------------------------- */
+/* ---- frames -----------------------------------------------------------------------------------
+ */
 
 static int write_all(service_link *link, dstack_bytes data, dstack_error *err) {
     int64_t deadline = clock_monotonic_ms() + WRITE_TIMEOUT_MS;
@@ -140,7 +141,8 @@ size_t service_link_next_frame(dstack_bytes input, uint32_t *stream, dstack_byte
     return skipped;
 }
 
-/* ---- requests that come in -------------------------------------------------------------------- */
+/* ---- requests that come in --------------------------------------------------------------------
+ */
 
 typedef struct served {
     service_link *link;
@@ -218,7 +220,8 @@ static void take_answer(service_link *link, uint32_t stream, dstack_bytes payloa
     pthread_mutex_unlock(&link->lock);
 }
 
-/* ---- the reader ------------------------------------------------------------------------------- */
+/* ---- the reader -------------------------------------------------------------------------------
+ */
 
 static void take_frames(service_link *link, dstack_buf *input) {
     for (;;) {
@@ -282,7 +285,8 @@ static void *read_loop(void *user) {
     return NULL;
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 service_link *service_link_new(int fd, const service_link_config *config, dstack_error *err) {
     service_link *link = calloc(1, sizeof *link);

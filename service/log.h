@@ -4,7 +4,8 @@
  *     LOG_INFO("key released", "app_id", app_id_hex, "request", http_request_id(request));
  *
  * Fields are pairs of strings; a NULL value prints as empty. Values are quoted and escaped, so that
- * nothing from outside can forge a line. Types that hold secrets have no printer: never pass one. */
+ * nothing from outside can forge a line. Types that hold secrets have no printer: never pass one.
+ */
 #ifndef SERVICE_LOG_H
 #define SERVICE_LOG_H
 
@@ -13,7 +14,12 @@
 
 #include <dstack/error.h>
 
-typedef enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } log_level;
+typedef enum log_level {
+    LOG_LEVEL_ERROR,
+    LOG_LEVEL_WARN,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_DEBUG
+} log_level;
 
 /* program is kept by pointer. level: "error", "warn", "info", "debug". */
 int log_init(const char *program, const char *level, dstack_error *err);

@@ -40,7 +40,8 @@ static const char *without_prefix(const rpc_service *service, const char *name) 
     return name;
 }
 
-/* ---- form of the bodies ----------------------------------------------------------------------- */
+/* ---- form of the bodies -----------------------------------------------------------------------
+ */
 
 static bool asks_for_json(http_request *http) {
     const char *json = http_request_arg(http, "json");
@@ -63,7 +64,7 @@ static void protobuf_error(http_response *response, int status, const char *text
     dstack_buf body = {0};
     size_t len = strlen(text);
     buf_put_u8(&body, 0x0a);
-    for (size_t rest = len; ; rest >>= 7) {
+    for (size_t rest = len;; rest >>= 7) {
         buf_put_u8(&body, (uint8_t)(rest < 0x80 ? rest : (rest & 0x7f) | 0x80));
         if (rest < 0x80) {
             break;
@@ -132,7 +133,8 @@ static int read_request(rpc_call *call, wire form, dstack_error *err) {
                              : rpc_message_from_protobuf(descriptor, body, &call->request, err);
 }
 
-/* ---- who may call ----------------------------------------------------------------------------- */
+/* ---- who may call -----------------------------------------------------------------------------
+ */
 
 /* What a connection's certificate turned out to be; kept with the connection. */
 typedef struct rpc_peer {
@@ -241,12 +243,12 @@ int rpc_check_caller(rpc_call *call, const rpc_binding *binding, dstack_error *e
     return status;
 }
 
-/* ---- dispatch --------------------------------------------------------------------------------- */
+/* ---- dispatch ---------------------------------------------------------------------------------
+ */
 
 static bool within_rate(const rpc_call *call, const rpc_binding *binding) {
     rpc_caller caller = call->method->caller;
-    return binding->rate == NULL ||
-           (caller != RPC_CALLER_ANYONE && caller != RPC_CALLER_CUSTOM) ||
+    return binding->rate == NULL || (caller != RPC_CALLER_ANYONE && caller != RPC_CALLER_CUSTOM) ||
            rate_limit_take(binding->rate, http_request_peer(call->http), clock_monotonic_ms());
 }
 

@@ -9,11 +9,11 @@
  *         .methods = kms_methods, .method_count = ARRAY_LEN(kms_methods), .attest = kms_attest};
  *     http_route routes[] = {{"*", "/prpc/" "*", rpc_handle, (void *)&binding}};
  *
- * Bodies: POST with `?json` (empty, 1 or true) or media type application/json is JSON, other POST is
- * protobuf, GET takes query arguments and answers JSON. Success is 200; a failing handler 400 (or
- * call->http_status when it set one); an unknown method 404 "Service not found: <Method>"; a body
- * over the method's limit 413. JSON errors are {"error": "..."} in two-space form, protobuf errors a
- * message with the text in field 1. */
+ * Bodies: POST with `?json` (empty, 1 or true) or media type application/json is JSON, other POST
+ * is protobuf, GET takes query arguments and answers JSON. Success is 200; a failing handler 400
+ * (or call->http_status when it set one); an unknown method 404 "Service not found: <Method>"; a
+ * body over the method's limit 413. JSON errors are {"error": "..."} in two-space form, protobuf
+ * errors a message with the text in field 1. */
 #ifndef SERVICE_RPC_H
 #define SERVICE_RPC_H
 
@@ -64,9 +64,9 @@ struct rpc_service {
     const rpc_method *methods;
     size_t method_count;
     /* Verifies the evidence in the client's certificate. Called once per connection, when a
-     * certificate was shown, before any method (a bad certificate fails every method, anonymous ones
-     * too). Gives an identity that `free_identity` releases with the connection. NULL: attested
-     * methods are refused. */
+     * certificate was shown, before any method (a bad certificate fails every method, anonymous
+     * ones too). Gives an identity that `free_identity` releases with the connection. NULL:
+     * attested methods are refused. */
     int (*attest)(rpc_call *call, dstack_bytes client_cert, void **identity, dstack_error *err);
     void (*free_identity)(void *identity);
     int (*custom)(rpc_call *call, dstack_error *err);
@@ -78,7 +78,8 @@ struct rpc_service {
 typedef struct rpc_binding {
     const rpc_service *service;
     void *app;
-    struct rate_limit *rate; /* applied to RPC_CALLER_ANYONE and _CUSTOM methods (429); NULL: none */
+    struct rate_limit
+        *rate; /* applied to RPC_CALLER_ANYONE and _CUSTOM methods (429); NULL: none */
     const uint8_t *token_hash; /* SHA-256 of the bearer token, 32 bytes; NULL: no token is right */
     /* Told after each call, for metrics and audit; may be NULL. status is the HTTP status. */
     void (*observe)(const rpc_call *call, int status, int64_t microseconds);
@@ -110,10 +111,11 @@ ProtobufCMessage *rpc_new_message(const ProtobufCMessageDescriptor *descriptor);
 void rpc_free_message(ProtobufCMessage *message);
 extern ProtobufCAllocator rpc_allocator;
 
-/* ---- encodings (also for clients) -------------------------------------------------------------- */
+/* ---- encodings (also for clients) --------------------------------------------------------------
+ */
 
-/* snake_case names, every field in declaration order, bytes as lower-case hex, unset optional = null,
- * map<K,V> = object. */
+/* snake_case names, every field in declaration order, bytes as lower-case hex, unset optional =
+ * null, map<K,V> = object. */
 int rpc_message_to_json(const ProtobufCMessage *message, dstack_buf *out, dstack_error *err);
 /* Any field may be missing, unknown ones are ignored; bytes accept repeated "0x"; null only for
  * optional fields and sub-messages. Free with rpc_free_message. */

@@ -21,8 +21,7 @@ static int write_call(const char *mount, const char *method, const ProtobufCMess
 }
 
 /* The server's own words from {"error": "..."}; anything else is shown as it came. */
-static int peer_error(const char *method, const http_client_response *response,
-                      dstack_error *err) {
+static int peer_error(const char *method, const http_client_response *response, dstack_error *err) {
     dstack_bytes body = bytes_of_buf(&response->body);
     DSTACK_AUTO(json) json_t *value = json_parse(body, (size_t)64 << 10, "error", NULL);
     const char *text = json_string_value(json_object_get(value, "error"));

@@ -43,7 +43,8 @@ bool rpc_field_is_map(const ProtobufCFieldDescriptor *field) {
            strcmp(entry->fields[0].name, "key") == 0 && strcmp(entry->fields[1].name, "value") == 0;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 static int write_message(const ProtobufCMessage *message, dstack_buf *out, int depth,
                          dstack_error *err);
@@ -180,7 +181,8 @@ int rpc_message_to_json(const ProtobufCMessage *message, dstack_buf *out, dstack
     return rc != 0 ? rc : buf_check(out, err);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static const char *kind_of(const json_t *value) {
     static const char *const kinds[] = {"object", "array",   "string",  "integer",
@@ -269,9 +271,8 @@ static int read_value(const ProtobufCFieldDescriptor *field, const json_t *value
         return text != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     case PROTOBUF_C_TYPE_BYTES:
-        return json_is_string(value)
-                   ? read_hex(field->name, json_string_value(value), at, err)
-                   : type_error(field->name, "a string", value, err);
+        return json_is_string(value) ? read_hex(field->name, json_string_value(value), at, err)
+                                     : type_error(field->name, "a string", value, err);
     case PROTOBUF_C_TYPE_MESSAGE:
         return read_message(field->descriptor, value, depth + 1, at, err);
     case PROTOBUF_C_TYPE_FLOAT:

@@ -20,9 +20,9 @@ static bool is_utf8(const unsigned char *p) {
     while (*p != 0) {
         unsigned follow = *p < 0x80 ? 0 : *p >= 0xc2 && *p < 0xe0 ? 1 : (*p & 0xf0) == 0xe0 ? 2 : 3;
         unsigned char first = *p++;
-        if ((first >= 0x80 && first < 0xc2) || first > 0xf4 ||
-            (first == 0xe0 && *p < 0xa0) || (first == 0xed && *p > 0x9f) ||
-            (first == 0xf0 && *p < 0x90) || (first == 0xf4 && *p > 0x8f)) {
+        if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || (first == 0xe0 && *p < 0xa0) ||
+            (first == 0xed && *p > 0x9f) || (first == 0xf0 && *p < 0x90) ||
+            (first == 0xf4 && *p > 0x8f)) {
             return false;
         }
         for (; follow > 0; follow--, p++) {
@@ -43,8 +43,9 @@ static int check_value(const ProtobufCFieldDescriptor *field, const void *at, ds
     }
     return pointer == NULL || is_utf8(pointer)
                ? 0
-               : error_set(err, DSTACK_E_FORMAT, "failed to decode Protobuf message: %s: invalid "
-                                                 "string value: data is not UTF-8 encoded",
+               : error_set(err, DSTACK_E_FORMAT,
+                           "failed to decode Protobuf message: %s: invalid "
+                           "string value: data is not UTF-8 encoded",
                            field->name);
 }
 
@@ -79,7 +80,8 @@ int rpc_message_from_protobuf(const ProtobufCMessageDescriptor *descriptor, dsta
     *out = protobuf_c_message_unpack(descriptor, &rpc_allocator, body.len,
                                      body.data != NULL ? body.data : &nothing);
     if (*out == NULL) {
-        return error_set(err, DSTACK_E_FORMAT, "failed to decode Protobuf message: malformed input");
+        return error_set(err, DSTACK_E_FORMAT,
+                         "failed to decode Protobuf message: malformed input");
     }
     int rc = check_texts(*out, err);
     if (rc != 0) {

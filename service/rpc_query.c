@@ -68,8 +68,9 @@ static int add_argument(const ProtobufCMessageDescriptor *descriptor, const char
     }
     bool list = field->label == PROTOBUF_C_LABEL_REPEATED;
     if (list != (name[len] != 0) || (list && !is_index(name + len))) {
-        return error_set(err, DSTACK_E_FORMAT, list ? "%s: invalid type: string, expected a sequence"
-                                                    : "%s: invalid type: sequence, expected a value",
+        return error_set(err, DSTACK_E_FORMAT,
+                         list ? "%s: invalid type: string, expected a sequence"
+                              : "%s: invalid type: sequence, expected a value",
                          field->name);
     }
     if (is_number(field->type) && text[0] == 0 && rpc_field_is_oneof(field)) {

@@ -163,8 +163,7 @@ json_t *yaml_to_json(dstack_bytes text, size_t limit, const char *what, dstack_e
     struct fy_node *root = fy_document_root(document);
     json_t *value = root != NULL ? convert(root, 0, &own) : json_object();
     if (value == NULL) {
-        error_set(err, own.status != 0 ? own.status : DSTACK_E_MEMORY, "%s: %s", what,
-                  own.message);
+        error_set(err, own.status != 0 ? own.status : DSTACK_E_MEMORY, "%s: %s", what, own.message);
     }
     fy_document_destroy(document);
     return value;

@@ -121,8 +121,8 @@ static int attempt(http_client *client, const http_client_request *request, dsta
     int rc = 0;
     if (!still_open(&client->transport)) {
         http_transport_close(&client->transport);
-        int connect_ms = client->connect_ms < client->total_ms ? client->connect_ms
-                                                               : client->total_ms;
+        int connect_ms =
+            client->connect_ms < client->total_ms ? client->connect_ms : client->total_ms;
         rc = http_transport_open(&client->transport, &client->url, client->connect_address,
                                  client->url.scheme == HTTP_SCHEME_HTTPS ? &client->tls : NULL,
                                  connect_ms, err);

@@ -1,9 +1,9 @@
 /* HTTP/1.1 client for calls between dstack's own parts: http, https and unix sockets.
  *
- * Not libcurl, because RA-TLS needs the peer's evidence judged inside the handshake, before a single
- * byte is sent: libcurl's GnuTLS backend offers no such hook. One client = one origin = at most one
- * connection, kept open between calls; one thread at a time. Every call has a connect and a total
- * deadline and a limit on the answer. */
+ * Not libcurl, because RA-TLS needs the peer's evidence judged inside the handshake, before a
+ * single byte is sent: libcurl's GnuTLS backend offers no such hook. One client = one origin = at
+ * most one connection, kept open between calls; one thread at a time. Every call has a connect and
+ * a total deadline and a limit on the answer. */
 #ifndef CLIENT_HTTP_CLIENT_H
 #define CLIENT_HTTP_CLIENT_H
 
@@ -53,7 +53,7 @@ typedef struct http_client_request {
 
 typedef struct http_client_response {
     int status;
-    char *headers;   /* raw header lines, zero-terminated */
+    char *headers; /* raw header lines, zero-terminated */
     dstack_buf body;
 } http_client_response;
 
@@ -61,10 +61,12 @@ typedef struct http_client_response {
  * or key. */
 http_client *http_client_new(const http_client_config *config, dstack_error *err);
 /* One exchange; any HTTP status is a success of this call. DSTACK_E_NETWORK, _TIMEOUT, _LIMIT,
- * _FORMAT, or what `verify` gave. The response is cleared first; the caller clears it at the end. */
+ * _FORMAT, or what `verify` gave. The response is cleared first; the caller clears it at the end.
+ */
 int http_client_send(http_client *client, const http_client_request *request,
                      http_client_response *response, dstack_error *err);
-/* As http_client_send, but a status outside 200..299 is DSTACK_E_PEER with the start of the body. */
+/* As http_client_send, but a status outside 200..299 is DSTACK_E_PEER with the start of the body.
+ */
 int http_client_send_ok(http_client *client, const http_client_request *request,
                         http_client_response *response, dstack_error *err);
 /* DER of the server's leaf on the present connection; empty when there is none or it is plain. */

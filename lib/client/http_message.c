@@ -9,7 +9,8 @@
 #include "base/error.h"
 #include "dstack/version.h"
 
-/* ---- header lines ----------------------------------------------------------------------------- */
+/* ---- header lines -----------------------------------------------------------------------------
+ */
 
 static bool is_token(uint8_t c) {
     /* RFC 9110, section 5.6.2 */
@@ -78,7 +79,8 @@ const char *http_headers_find(const char *lines, const char *name, size_t *len) 
     return NULL;
 }
 
-/* ---- reading from a source -------------------------------------------------------------------- */
+/* ---- reading from a source --------------------------------------------------------------------
+ */
 
 static dstack_bytes unread(const http_reader *reader) {
     return bytes_of(reader->buf.data + reader->pos, reader->buf.len - reader->pos);
@@ -202,7 +204,8 @@ static int read_chunked(http_reader *reader, size_t limit, dstack_buf *out, dsta
             return rc;
         }
         size_t digits = strspn(line, "0123456789abcdefABCDEF");
-        if (digits == 0 || digits > 8 || (line[digits] != 0 && strchr("; \t", line[digits]) == NULL)) {
+        if (digits == 0 || digits > 8 ||
+            (line[digits] != 0 && strchr("; \t", line[digits]) == NULL)) {
             return error_set(err, DSTACK_E_FORMAT, "chunk size is not hex");
         }
         uint64_t size = strtoull(line, NULL, 16);
@@ -297,7 +300,8 @@ static int take_headers(dstack_bytes lines, char **out, dstack_error *err) {
     return *out != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
 }
 
-/* ---- responses -------------------------------------------------------------------------------- */
+/* ---- responses --------------------------------------------------------------------------------
+ */
 
 static int read_status(dstack_bytes line, int *status, bool *keep, dstack_error *err) {
     if (line.len < 12 || memcmp(line.data, "HTTP/1.", 7) != 0 || line.data[8] != ' ' ||
@@ -382,7 +386,8 @@ bool http_client_response_header(const http_client_response *response, const cha
     return true;
 }
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------
+ */
 
 int http_client_request_write(const http_client_request *request, const char *host,
                               const char *user_agent, dstack_buf *out, dstack_error *err) {
@@ -472,15 +477,31 @@ const char *http_status_text(int status) {
         int status;
         const char *text;
     } texts[] = {
-        {200, "OK"},          {201, "Created"},           {204, "No Content"},
-        {301, "Moved Permanently"}, {302, "Found"},       {303, "See Other"},
-        {304, "Not Modified"}, {307, "Temporary Redirect"}, {308, "Permanent Redirect"},
-        {400, "Bad Request"}, {401, "Unauthorized"},      {403, "Forbidden"},
-        {404, "Not Found"},   {405, "Method Not Allowed"}, {408, "Request Timeout"},
-        {409, "Conflict"},    {413, "Content Too Large"}, {421, "Misdirected Request"},
-        {422, "Unprocessable Content"}, {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-        {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
+        {200, "OK"},
+        {201, "Created"},
+        {204, "No Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {413, "Content Too Large"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {

@@ -20,7 +20,8 @@ typedef struct http_reader {
 /* Copies header lines "Name: value\r\n..." to `out` after checking their form (no folded lines, no
  * control characters). */
 int http_headers_check(dstack_bytes lines, dstack_error *err);
-/* Value of the first header of that name in zero-terminated lines, with its length; NULL if absent. */
+/* Value of the first header of that name in zero-terminated lines, with its length; NULL if absent.
+ */
 const char *http_headers_find(const char *lines, const char *name, size_t *len);
 
 /* Reads head and body of a response. `keep` tells whether the connection may carry another. */

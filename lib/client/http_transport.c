@@ -19,7 +19,8 @@
 #define READ_SIZE 16384
 #define CHAIN_MAX 8
 
-/* ---- sockets ---------------------------------------------------------------------------------- */
+/* ---- sockets ----------------------------------------------------------------------------------
+ */
 
 static int wait_fd(const http_transport *t, short events, dstack_error *err) {
     for (;;) {
@@ -113,7 +114,8 @@ static int connect_url(http_transport *t, const http_url *url, const char *conne
     return rc != 0 ? rc : connect_tcp(t, at.host, at.port, AI_NUMERICHOST, err);
 }
 
-/* ---- TLS -------------------------------------------------------------------------------------- */
+/* ---- TLS --------------------------------------------------------------------------------------
+ */
 
 static int tls_error(dstack_error *err, const char *what, int code) {
     return error_set(err, DSTACK_E_NETWORK, "%s: %s", what, gnutls_strerror(code));
@@ -260,7 +262,8 @@ static int handshake(http_transport *t, http_tls_client *tls, dstack_error *err)
     return 0;
 }
 
-/* ---- both ------------------------------------------------------------------------------------- */
+/* ---- both -------------------------------------------------------------------------------------
+ */
 
 int http_transport_open(http_transport *t, const http_url *url, const char *connect_address,
                         http_tls_client *tls, int connect_ms, dstack_error *err) {

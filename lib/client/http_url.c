@@ -87,8 +87,8 @@ static int parse_authority(const char *text, size_t len, http_url *out, dstack_e
         rc = parse_port(port, port_len, out, err);
     }
     unsigned char address[16];
-    out->host_is_ip = inet_pton(AF_INET, out->host, address) == 1 ||
-                      inet_pton(AF_INET6, out->host, address) == 1;
+    out->host_is_ip =
+        inet_pton(AF_INET, out->host, address) == 1 || inet_pton(AF_INET6, out->host, address) == 1;
     return rc;
 }
 
@@ -109,8 +109,8 @@ int http_url_parse(const char *text, http_url *out, dstack_error *err) {
         strcpy(out->port, "443");
         text += 8;
     } else {
-        return error_set(err, DSTACK_E_ARGUMENT, "URL '%.100s' is not http://, https:// or unix:",
-                         text);
+        return error_set(err, DSTACK_E_ARGUMENT,
+                         "URL '%.100s' is not http://, https:// or unix:", text);
     }
     if (strpbrk(text, "@?#") != NULL) {
         return error_set(err, DSTACK_E_ARGUMENT, "URL holds a user, query or fragment");

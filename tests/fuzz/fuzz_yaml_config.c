@@ -9,9 +9,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const config_key keys[] = {
-    {"a.text", CONFIG_STR, "x", ""},   {"a.number", CONFIG_INT, "1", ""},
+    {"a.text", CONFIG_STR, "x", ""},     {"a.number", CONFIG_INT, "1", ""},
     {"a.flag", CONFIG_BOOL, "true", ""}, {"wait", CONFIG_DURATION, "5s", ""},
-    {"size", CONFIG_SIZE, "1K", ""},   {"list", CONFIG_LIST, "a", ""},
+    {"size", CONFIG_SIZE, "1K", ""},     {"list", CONFIG_LIST, "a", ""},
     {"tree", CONFIG_TREE, NULL, ""},
 };
 #define KEYS keys, sizeof keys / sizeof keys[0]

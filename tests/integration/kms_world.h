@@ -1,4 +1,5 @@
-/* A KMS in its own process, a simulated TEE for it and one for a guest, under one simulation root. */
+/* A KMS in its own process, a simulated TEE for it and one for a guest, under one simulation root.
+ */
 #ifndef TESTS_INTEGRATION_KMS_WORLD_H
 #define TESTS_INTEGRATION_KMS_WORLD_H
 
@@ -72,7 +73,8 @@ static inline void world_write(const world *w, const char *name, const char *tex
     assert_ok(file_write_atomic(world_path(w, name), bytes_of_str(text), 0600, &err), err);
 }
 
-/* ---- images and TEEs -------------------------------------------------------------------------- */
+/* ---- images and TEEs --------------------------------------------------------------------------
+ */
 
 static inline void world_image_make(world_image *i, const char *seed) {
     dstack_error err = {0};
@@ -173,7 +175,8 @@ static inline workload *world_workload(world *w, const world_tee *t, const sim_k
     return out;
 }
 
-/* ---- the KMS's process ------------------------------------------------------------------------ */
+/* ---- the KMS's process ------------------------------------------------------------------------
+ */
 
 /* Allows the app; `extra` replaces the apps section when not NULL. */
 static inline void world_allow(const world *w, const char *os_image, const char *apps) {
@@ -265,7 +268,8 @@ static inline void world_kill(world *w, int signal_number) {
     }
 }
 
-/* ---- the whole -------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------
+ */
 
 static inline void world_hash(const char *text, char out[65]) {
     uint8_t hash[32];
@@ -285,8 +289,8 @@ static inline int world_setup(void **state) {
     world_image_make(&w->image, "one");
     world_tee_start(w, &w->kms_tee, "kms-tee", &w->image.measured, w->keys);
     world_tee_start(w, &w->guest_tee, "guest-tee", &w->image.measured, w->keys);
-    w->guest = world_workload(w, &w->guest_tee, w->keys, world_app_manifest, w->image.vm_config,
-                              "guest");
+    w->guest =
+        world_workload(w, &w->guest_tee, w->keys, world_app_manifest, w->image.vm_config, "guest");
     hex_encode(workload_app_id(w->guest), w->app_id);
     world_hash(world_app_manifest, w->compose_hash);
     world_hash(world_kms_manifest, w->kms_compose_hash);
@@ -311,12 +315,15 @@ static inline int world_teardown(void **state) {
     world_image_remove(&w->image);
     char command[160];
     snprintf(command, sizeof command, "rm -r '%s'", w->dir);
-    if (getenv("KEEP") == NULL) { assert_int_equal(system(command), 0); }
+    if (getenv("KEEP") == NULL) {
+        assert_int_equal(system(command), 0);
+    }
     free(w);
     return 0;
 }
 
-/* ---- a guest's view --------------------------------------------------------------------------- */
+/* ---- a guest's view ---------------------------------------------------------------------------
+ */
 
 static inline int world_attest(void *user, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
                                dstack_attestation **out, dstack_error *err) {

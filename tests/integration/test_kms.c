@@ -81,7 +81,8 @@ static void each_refusal_says_its_reason(void **state) {
     snprintf(apps, sizeof apps, "apps: {'%s': {composeHashes: ['%064d'], allowAnyDevice: true}}\n",
              w->app_id, 1);
     world_allow(w, w->image.image.os_image_hash, apps);
-    expect_refusal(w, w->guest, vm_config, "App not allowed: Boot denied: compose hash not allowed");
+    expect_refusal(w, w->guest, vm_config,
+                   "App not allowed: Boot denied: compose hash not allowed");
     snprintf(apps, sizeof apps, "apps: {'%s': {composeHashes: ['%s']}}\n", w->app_id,
              w->compose_hash);
     world_allow(w, w->image.image.os_image_hash, apps);
@@ -184,8 +185,8 @@ static void sec_19_weakening_settings_need_insecure_dev_and_mark_what_is_issued(
     assert_int_equal(exit_status(w, false), 2); /* a pinned simulation root */
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         char text[200];
-        snprintf(text, sizeof text,
-                 "core: {%s, tee: {url: tdx, manifest: x}, cert_dir: certs}\n", settings[i]);
+        snprintf(text, sizeof text, "core: {%s, tee: {url: tdx, manifest: x}, cert_dir: certs}\n",
+                 settings[i]);
         world_write(w, "kms.yaml", text);
         unlink(w->log);
         assert_int_equal(exit_status(w, false), 2);
@@ -219,7 +220,8 @@ static void sec_19_weakening_settings_need_insecure_dev_and_mark_what_is_issued(
     assert_int_not_equal(exit_status(w, false), 0);
 }
 
-/* ---- set-up ----------------------------------------------------------------------------------- */
+/* ---- set-up -----------------------------------------------------------------------------------
+ */
 
 static void setup_post(unsigned port, const char *path, const char *body, const char *token,
                        int status, const char *says) {
@@ -289,7 +291,8 @@ static void sec_20_bootstrap_needs_the_token_and_succeeds_once(void **state) {
     assert_true(bytes_equal(bytes_of_buf(&before), bytes_of_buf(&after)));
 }
 
-/* ---- certificates ----------------------------------------------------------------------------- */
+/* ---- certificates -----------------------------------------------------------------------------
+ */
 
 typedef struct app_cert {
     dstack_secret *key;
@@ -311,9 +314,9 @@ static int sign(const world *w, const char *name, app_cert *out, dstack_error *e
                             .server_auth = true,
                             .with_quote = true,
                             .with_app_info = true};
-    assert_ok(dstack_csr_build(&spec, out->key, evidence, DSTACK_ATTESTATION_V1, &csr, &signature,
-                               err),
-              *err);
+    assert_ok(
+        dstack_csr_build(&spec, out->key, evidence, DSTACK_ATTESTATION_V1, &csr, &signature, err),
+        *err);
     return dstack_kms_sign_cert(client, bytes_of_buf(&csr), bytes_of_buf(&signature),
                                 w->image.vm_config, &out->chain, err);
 }
@@ -356,17 +359,19 @@ static void sec_25_an_app_certificate_never_passes_for_the_kms(void **state) {
     assert_memory_not_equal(device, "e3b0c442", 8);
 
     /* A server with that certificate, reached under its own name by a client that pins the root. */
-    http_tls *tls = http_tls_new(
-        &(http_tls_config){.certificate_pem = bytes_of_buf(&app.chain),
-                           .key_pem = bytes_of(dstack_secret_peek(app.key),
-                                               dstack_secret_len(app.key))},
-        &err);
+    http_tls *tls =
+        http_tls_new(&(http_tls_config){.certificate_pem = bytes_of_buf(&app.chain),
+                                        .key_pem = bytes_of(dstack_secret_peek(app.key),
+                                                            dstack_secret_len(app.key))},
+                     &err);
     assert_non_null(tls);
     http_server *server = http_server_new(&(http_server_config){.name = "false", .workers = 1});
     http_route route = {"*", "/**", say_hello, NULL, 0, 0};
     assert_ok(http_server_listen(server,
-                                 &(http_listener_config){.name = "tls", .address = "127.0.0.1:0",
-                                                         .tls = tls, .routes = &route,
+                                 &(http_listener_config){.name = "tls",
+                                                         .address = "127.0.0.1:0",
+                                                         .tls = tls,
+                                                         .routes = &route,
                                                          .route_count = 1},
                                  &err),
               err);
@@ -445,10 +450,11 @@ static void known_roots_give_the_published_keys(void **state) {
     DSTACK_AUTO(cert) dstack_cert *cert = NULL;
     load_file(world_path(w, "certs/root-ca.crt"), &root);
     assert_ok(dstack_cert_parse(bytes_of_buf(&root), &cert, &err), err);
-    assert_hex(dstack_cert_spki(cert),
-               "3059301306072a8648ce3d020106082a8648ce3d0301070342000491f50522407ce29dce3ed7d31a15d8"
-               "0c1c42f13a23552d2b33a0ce09ee11e47bce95936f3e7f80d195f879e28e1b144ef37ac9ab8e36a690cb"
-               "f930b775897b27");
+    assert_hex(
+        dstack_cert_spki(cert),
+        "3059301306072a8648ce3d020106082a8648ce3d0301070342000491f50522407ce29dce3ed7d31a15d8"
+        "0c1c42f13a23552d2b33a0ce09ee11e47bce95936f3e7f80d195f879e28e1b144ef37ac9ab8e36a690cb"
+        "f930b775897b27");
 }
 
 static void sec_14_public_methods_are_rate_limited(void **state) {

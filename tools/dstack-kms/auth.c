@@ -52,7 +52,8 @@ bool kms_auth_is_dev(const kms_auth *auth) {
     return auth->type == AUTH_DEV;
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------
+ */
 
 static bool same_file(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
@@ -113,7 +114,8 @@ static int info_by_file(kms_auth *auth, kms_auth_info *info, dstack_error *err) 
     return usable ? 0 : error_set(err, DSTACK_E_STATE, "allow-list: %s", trouble.message);
 }
 
-/* ---- all types -------------------------------------------------------------------------------- */
+/* ---- all types --------------------------------------------------------------------------------
+ */
 
 static int webhook_timeout(const kms_auth *auth) {
     int64_t ms = config_duration_ms(auth->config, "core.auth_api.webhook.timeout");

@@ -20,8 +20,8 @@ typedef struct kms_auth_info {
 int kms_auth_open(kms_auth **out, const service_config *config, dstack_error *err);
 void kms_auth_free(kms_auth *auth);
 bool kms_auth_is_dev(const kms_auth *auth);
-/* boot_info: JSON text as dstack_verified_boot_info() writes it. An error means that no decision was
- * had, which is never an allowance. The file is read again when it changed. */
+/* boot_info: JSON text as dstack_verified_boot_info() writes it. An error means that no decision
+ * was had, which is never an allowance. The file is read again when it changed. */
 int kms_auth_decide(kms_auth *auth, kms_boot_kind kind, dstack_bytes boot_info,
                     kms_decision *decision, dstack_error *err);
 int kms_auth_info_get(kms_auth *auth, kms_auth_info *info, dstack_error *err);

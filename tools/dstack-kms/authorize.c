@@ -39,7 +39,8 @@ int kms_release_gate(const kms *k, dstack_tee_variant variant, dstack_error *err
     return 0;
 }
 
-/* ---- self ------------------------------------------------------------------------------------- */
+/* ---- self -------------------------------------------------------------------------------------
+ */
 
 int kms_learn_self(kms *k, dstack_error *err) {
     if (!kms_has_evidence(k) || k->own_boot_info.len > 0) {
@@ -51,8 +52,7 @@ int kms_learn_self(kms *k, dstack_error *err) {
     dstack_attestation_options options = kms_judge_options(k, NULL, false, false);
     options.report_data = zeros;
     int rc = kms_own_attest(k, zeros, &own, err);
-    rc = rc != 0 ? rc
-                 : dstack_attestation_verify(k->trust.verifier, own, &options, &verified, err);
+    rc = rc != 0 ? rc : dstack_attestation_verify(k->trust.verifier, own, &options, &verified, err);
     rc = rc != 0 ? rc : dstack_verified_boot_info(verified, &k->own_boot_info, err);
     return rc != 0 ? error_prefix(err, rc, "own evidence") : 0;
 }
@@ -74,13 +74,13 @@ int kms_authorize_self(kms *k, dstack_error *err) {
     return rc != 0 ? error_prefix(err, rc, "KMS self authorization failed") : 0;
 }
 
-/* ---- callers ---------------------------------------------------------------------------------- */
+/* ---- callers ----------------------------------------------------------------------------------
+ */
 
 static int check_app_id(const dstack_verified *verified, dstack_error *err) {
     const dstack_identity *identity = dstack_verified_identity(verified);
-    return identity->app_id.len == 20
-               ? 0
-               : error_set(err, DSTACK_E_REFUSED, "app_id must be 20 bytes");
+    return identity->app_id.len == 20 ? 0
+                                      : error_set(err, DSTACK_E_REFUSED, "app_id must be 20 bytes");
 }
 
 int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_time,
@@ -92,8 +92,7 @@ int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_t
     int rc = verify(user, &options, &verified, err);
     rc = rc != 0 ? rc : check_app_id(verified, err);
     rc = rc != 0 ? rc : dstack_verified_boot_info(verified, &boot_info, err);
-    rc = rc != 0 ? rc
-                 : kms_auth_decide(k->auth, kind, bytes_of_buf(&boot_info), decision, err);
+    rc = rc != 0 ? rc : kms_auth_decide(k->auth, kind, bytes_of_buf(&boot_info), decision, err);
     if (rc != 0) {
         return rc;
     }

@@ -89,7 +89,8 @@ int kms_issue_rpc(const kms_authority *authority, const kms_store *store,
     return rc != 0 ? rc : kms_store_write(store, "rpc.crt", bytes_of_buf(pem), 0644, err);
 }
 
-/* ---- app certificates ------------------------------------------------------------------------- */
+/* ---- app certificates -------------------------------------------------------------------------
+ */
 
 /* The app's CA: its key derives from the root, so it is the same at every call. */
 static int open_app_ca(const kms_authority *authority, const kms_store *store, dstack_bytes app_id,
@@ -124,8 +125,7 @@ static int take_validity(const dstack_csr_spec *asked, int64_t now, dstack_cert_
         return error_set(err, DSTACK_E_FORMAT, "requested validity is beyond the year 9999");
     }
     spec->not_before = asked->has_not_before ? (int64_t)asked->not_before : 0;
-    spec->not_after =
-        asked->has_not_after ? (int64_t)asked->not_after : now + DSTACK_CA_LIFETIME;
+    spec->not_after = asked->has_not_after ? (int64_t)asked->not_after : now + DSTACK_CA_LIFETIME;
     if (asked->has_not_before && asked->has_not_after && asked->not_before >= asked->not_after) {
         return error_set(err, DSTACK_E_FORMAT, "not_before must be earlier than not_after");
     }
@@ -133,8 +133,8 @@ static int take_validity(const dstack_csr_spec *asked, int64_t now, dstack_cert_
 }
 
 int kms_issue_app(const kms_authority *authority, const kms_store *store, const dstack_csr *csr,
-                  const dstack_identity *verified, int64_t now, dstack_buf *leaf, dstack_buf *app_ca,
-                  dstack_error *err) {
+                  const dstack_identity *verified, int64_t now, dstack_buf *leaf,
+                  dstack_buf *app_ca, dstack_error *err) {
     const dstack_csr_spec *asked = dstack_csr_get(csr);
     dstack_bytes app_id = bytes_of(verified->app_id.data, verified->app_id.len);
     DSTACK_AUTO(ca) dstack_ca *ca = NULL;
@@ -148,14 +148,14 @@ int kms_issue_app(const kms_authority *authority, const kms_store *store, const 
                              .app_id = app_id,
                              .app_info = asked->with_app_info ? verified : NULL,
                              .usage = DSTACK_USAGE_APP_CUSTOM,
-                             .attestation =
-                                 asked->with_quote ? dstack_csr_attestation(csr) : NULL};
+                             .attestation = asked->with_quote ? dstack_csr_attestation(csr) : NULL};
     int rc = take_validity(asked, now, &spec, err);
     rc = rc != 0 ? rc : open_app_ca(authority, store, app_id, now, &ca, app_ca, err);
     return rc != 0 ? rc : dstack_ca_sign(ca, &spec, dstack_csr_spki(csr), leaf, err);
 }
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------------------
+ */
 
 static const char *without_dot(const char *name, size_t *len) {
     *len = strlen(name);
@@ -210,9 +210,9 @@ static int check_name(const char *name, const char *kms_domain, const char *cons
 int kms_issue_check_names(const dstack_csr_spec *spec, const char *kms_domain,
                           const char *const *reserved, size_t reserved_count, bool is_gateway,
                           dstack_error *err) {
-    int rc = spec->subject != NULL ? check_name(spec->subject, kms_domain, reserved,
-                                                reserved_count, is_gateway, err)
-                                   : 0;
+    int rc = spec->subject != NULL
+                 ? check_name(spec->subject, kms_domain, reserved, reserved_count, is_gateway, err)
+                 : 0;
     for (size_t i = 0; rc == 0 && i < spec->alt_name_count; i++) {
         rc = check_name(spec->alt_names[i], kms_domain, reserved, reserved_count, is_gateway, err);
     }

@@ -27,8 +27,8 @@ int kms_issue_rpc(const kms_authority *authority, const kms_store *store,
 /* Signs an app's request. Appends three PEM texts, one each: leaf, app CA, root CA. `verified` is
  * the identity at the time of the request, whose app id names the app. */
 int kms_issue_app(const kms_authority *authority, const kms_store *store, const dstack_csr *csr,
-                  const dstack_identity *verified, int64_t now, dstack_buf *leaf, dstack_buf *app_ca,
-                  dstack_error *err);
+                  const dstack_identity *verified, int64_t now, dstack_buf *leaf,
+                  dstack_buf *app_ca, dstack_error *err);
 
 /* Names that apps may not have: the KMS's own, and `reserved` with all below for everybody but the
  * gateway. */

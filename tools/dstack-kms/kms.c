@@ -50,7 +50,8 @@ void kms_close(kms *k) {
     *k = (kms){0};
 }
 
-/* ---- server certificate ----------------------------------------------------------------------- */
+/* ---- server certificate -----------------------------------------------------------------------
+ */
 
 static int own_attestation(kms *k, dstack_attestation **out, dstack_error *err) {
     *out = NULL;
@@ -111,7 +112,8 @@ static int open_tls(kms *k, dstack_error *err) {
     return k->tls != NULL ? 0 : err->status;
 }
 
-/* ---- main listener ---------------------------------------------------------------------------- */
+/* ---- main listener ----------------------------------------------------------------------------
+ */
 
 static void health(http_request *request, http_response *response, void *user) {
     (void)request;
@@ -150,10 +152,10 @@ static int open_rate(kms *k, dstack_error *err) {
 
 static size_t fill_routes(kms *k) {
     size_t n = 0;
-    k->binding = (rpc_binding){
-        .service = &kms_rpc_service, .app = k, .rate = k->rate, .observe = observe};
-    k->routes[n++] = (http_route){"*", "/prpc/*", rpc_handle, &k->binding, (size_t)4 << 20,
-                                  HTTP_ROUTE_TAKES_OVERSIZE};
+    k->binding =
+        (rpc_binding){.service = &kms_rpc_service, .app = k, .rate = k->rate, .observe = observe};
+    k->routes[n++] = (http_route){"*",         "/prpc/*",       rpc_handle,
+                                  &k->binding, (size_t)4 << 20, HTTP_ROUTE_TAKES_OVERSIZE};
     k->routes[n++] = (http_route){"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE};
     if (config_bool(k->config, "core.metrics.enabled")) {
         k->routes[n++] =
@@ -186,8 +188,8 @@ int kms_serve(kms *k, dstack_error *err) {
     int rc = kms_store_load(&k->store, config_str(k->config, "core.cert_dir"),
                             config_str(k->config, "core.onboard.auto_bootstrap_domain"),
                             k->insecure, err);
-    rc = rc != 0 ? rc
-                 : kms_authority_open(&k->authority, &k->store, k->insecure, clock_unix(), err);
+    rc =
+        rc != 0 ? rc : kms_authority_open(&k->authority, &k->store, k->insecure, clock_unix(), err);
     rc = rc != 0 ? rc : open_tls(k, err);
     rc = rc != 0 ? rc : open_metrics(k, err);
     rc = rc != 0 ? rc : open_rate(k, err);

@@ -19,7 +19,8 @@ typedef struct kms {
     bool insecure;
     trust trust;
     collateral_fetcher *fetcher;
-    workload *workload; /* NULL: evidence comes from the guest agent, or (insecure-dev) there is none */
+    workload
+        *workload; /* NULL: evidence comes from the guest agent, or (insecure-dev) there is none */
     kms_store store;
     kms_authority authority;
     kms_auth *auth;
@@ -43,14 +44,16 @@ int kms_serve(kms *k, dstack_error *err);
 int kms_renew(kms *k, dstack_error *err);
 void kms_close(kms *k);
 
-/* ---- own evidence (own.c) --------------------------------------------------------------------- */
+/* ---- own evidence (own.c) ---------------------------------------------------------------------
+ */
 
 bool kms_has_evidence(const kms *k);
 int kms_own_open(kms *k, dstack_error *err);
 int kms_own_attest(kms *k, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
                    dstack_attestation **out, dstack_error *err);
 
-/* ---- authorisation (authorize.c) -------------------------------------------------------------- */
+/* ---- authorisation (authorize.c) --------------------------------------------------------------
+ */
 
 /* The caller of a connection: its certificate, whose evidence has been verified. */
 typedef struct kms_caller {
@@ -79,7 +82,8 @@ int kms_release_gate(const kms *k, dstack_tee_variant variant, dstack_error *err
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
 
-/* ---- RPC tables ------------------------------------------------------------------------------- */
+/* ---- RPC tables -------------------------------------------------------------------------------
+ */
 
 extern const rpc_service kms_rpc_service;   /* methods.c */
 extern const rpc_service kms_setup_service; /* onboard.c */

@@ -23,7 +23,8 @@ static dstack_bytes secret_bytes(const dstack_secret *secret) {
     return bytes_of(dstack_secret_peek(secret), dstack_secret_len(secret));
 }
 
-/* ---- audit ------------------------------------------------------------------------------------ */
+/* ---- audit ------------------------------------------------------------------------------------
+ */
 
 typedef struct hex_text {
     char text[129];
@@ -51,7 +52,8 @@ static void audit(const rpc_call *call, const dstack_verified *verified, const c
               http_request_id(call->http), "reason", reason, NULL);
 }
 
-/* ---- evidence of callers ---------------------------------------------------------------------- */
+/* ---- evidence of callers ----------------------------------------------------------------------
+ */
 
 static void free_caller(void *identity) {
     kms_caller *caller = identity;
@@ -86,8 +88,8 @@ typedef struct cert_question {
     const dstack_cert *cert;
 } cert_question;
 
-static int verify_cert(void *user, const dstack_attestation_options *options,
-                       dstack_verified **out, dstack_error *err) {
+static int verify_cert(void *user, const dstack_attestation_options *options, dstack_verified **out,
+                       dstack_error *err) {
     cert_question *question = user;
     return dstack_cert_verify_attestation(question->kms->trust.verifier, question->cert, options,
                                           out, err);
@@ -98,7 +100,8 @@ static const char *no_attestation_text(const rpc_method *method) {
                                                   : "No attestation provided";
 }
 
-/* ---- GetAppKey -------------------------------------------------------------------------------- */
+/* ---- GetAppKey --------------------------------------------------------------------------------
+ */
 
 static int put_secret(ProtobufCBinaryData *field, int rc, dstack_secret *key) {
     if (rc == 0) {
@@ -112,8 +115,8 @@ static int fill_app_keys(const kms *k, const dstack_identity *identity, Kms__App
                          dstack_error *err) {
     dstack_bytes app_id = value_bytes(&identity->app_id);
     dstack_secret *key = NULL;
-    int rc = dstack_key_app_disk(k->store.root, app_id, value_bytes(&identity->instance_id), &key,
-                                 err);
+    int rc =
+        dstack_key_app_disk(k->store.root, app_id, value_bytes(&identity->instance_id), &key, err);
     rc = put_secret(&out->disk_crypt_key, rc, key);
     key = NULL;
     rc = rc != 0 ? rc : dstack_key_app_env(k->store.root, app_id, &key, err);
@@ -143,8 +146,7 @@ static int get_app_key(rpc_call *call, dstack_error *err) {
     const Kms__GetAppKeyRequest *in = (Kms__GetAppKeyRequest *)call->request;
     Kms__AppKeyResponse *out = (Kms__AppKeyResponse *)call->response;
     if (in->api_version > 1) {
-        return error_set(err, DSTACK_E_UNSUPPORTED, "Unsupported API version: %u",
-                         in->api_version);
+        return error_set(err, DSTACK_E_UNSUPPORTED, "Unsupported API version: %u", in->api_version);
     }
     DSTACK_AUTO(verified) dstack_verified *verified = NULL;
     kms_decision decision = {0};
@@ -167,7 +169,8 @@ static int get_app_key(rpc_call *call, dstack_error *err) {
     return 0;
 }
 
-/* ---- SignCert --------------------------------------------------------------------------------- */
+/* ---- SignCert ---------------------------------------------------------------------------------
+ */
 
 typedef struct csr_question {
     const kms *kms;
@@ -194,8 +197,9 @@ static int check_names(const kms *k, const dstack_csr *csr, const dstack_identit
     const char *const *reserved;
     size_t count = config_list(k->config, "core.sign.reserved_names", &reserved);
     int rc = dstack_csr_check_names(csr, (const char *const *)&k->store.domain, 1, err);
-    return rc != 0 ? rc : kms_issue_check_names(dstack_csr_get(csr), k->store.domain, reserved, count,
-                                 is_gateway(decision, identity), err);
+    return rc != 0 ? rc
+                   : kms_issue_check_names(dstack_csr_get(csr), k->store.domain, reserved, count,
+                                           is_gateway(decision, identity), err);
 }
 
 static int sign(kms *k, const Kms__SignCertRequest *in, const dstack_csr *csr,
@@ -210,9 +214,7 @@ static int sign(kms *k, const Kms__SignCertRequest *in, const dstack_csr *csr,
     /* What goes into the certificate is what was verified now, not what the request claims. */
     dstack_attestation_options options = kms_judge_options(k, in->vm_config, false, false);
     rc = rc != 0 ? rc : verify_csr(&question, &options, &present, err);
-    rc = rc != 0
-             ? rc
-             : check_names(k, csr, dstack_verified_identity(present), &decision, err);
+    rc = rc != 0 ? rc : check_names(k, csr, dstack_verified_identity(present), &decision, err);
     rc = rc != 0 ? rc
                  : kms_issue_app(&k->authority, &k->store, csr, dstack_verified_identity(present),
                                  clock_unix(), &leaf, &app_ca, err);
@@ -236,8 +238,8 @@ static int sign_cert(rpc_call *call, dstack_error *err) {
     if (rc == 0) {
         rc = dstack_csr_parse(in->api_version, bytes_of(in->csr.data, in->csr.len),
                               bytes_of(in->signature.data, in->signature.len), &csr, err);
-        const char *step = rc == DSTACK_E_CRYPTO ? "Failed to verify csr signature"
-                                                 : "Failed to parse csr";
+        const char *step =
+            rc == DSTACK_E_CRYPTO ? "Failed to verify csr signature" : "Failed to parse csr";
         rc = rc != 0 ? error_prefix(err, rc, "%s", step) : 0;
     }
     rc = rc != 0 ? rc : sign(k, in, csr, (Kms__SignCertResponse *)call->response, &verified, err);
@@ -246,7 +248,8 @@ static int sign_cert(rpc_call *call, dstack_error *err) {
     return rc;
 }
 
-/* ---- public methods --------------------------------------------------------------------------- */
+/* ---- public methods ---------------------------------------------------------------------------
+ */
 
 static int get_app_env_encrypt_pub_key(rpc_call *call, dstack_error *err) {
     kms *k = call->app;

@@ -27,7 +27,8 @@ typedef struct setup {
     atomic_bool finished;
 } setup;
 
-/* ---- bootstrap -------------------------------------------------------------------------------- */
+/* ---- bootstrap --------------------------------------------------------------------------------
+ */
 
 /* Binds the public keys to the evidence of the machine that made them. The spelling is the wire
  * format's. */
@@ -56,8 +57,9 @@ static int bootstrap_attestation(kms *k, const uint8_t *report_data, dstack_buf 
     }
     DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
     int rc = kms_own_attest(k, report_data, &evidence, err);
-    return rc != 0 ? rc
-                   : dstack_attestation_encode(evidence, DSTACK_ATTESTATION_LEGACY_CHOICE, out, err);
+    return rc != 0
+               ? rc
+               : dstack_attestation_encode(evidence, DSTACK_ATTESTATION_LEGACY_CHOICE, out, err);
 }
 
 static int make_keys(kms *k, const char *domain, dstack_error *err) {
@@ -110,7 +112,8 @@ static int bootstrap(kms *k, const char *domain, Kms__BootstrapResponse *out, ds
     return write_bootstrap_info(&store, out, err);
 }
 
-/* ---- methods ---------------------------------------------------------------------------------- */
+/* ---- methods ----------------------------------------------------------------------------------
+ */
 
 static int rpc_bootstrap(rpc_call *call, dstack_error *err) {
     setup *s = call->app;
@@ -142,7 +145,8 @@ const rpc_service kms_setup_service = {
     .method_count = sizeof methods / sizeof methods[0],
 };
 
-/* ---- the listener ----------------------------------------------------------------------------- */
+/* ---- the listener -----------------------------------------------------------------------------
+ */
 
 static void health(http_request *request, http_response *response, void *user) {
     (void)request;
@@ -190,7 +194,8 @@ static int serve_setup(kms *k, dstack_error *err) {
     };
     snprintf(address, sizeof address, "%s:%lld", config_str(k->config, "core.onboard.address"),
              (long long)config_int(k->config, "core.onboard.port"));
-    http_server *server = http_server_new(&(http_server_config){.name = "dstack-kms", .workers = 1});
+    http_server *server =
+        http_server_new(&(http_server_config){.name = "dstack-kms", .workers = 1});
     http_listener_config listener = {.name = "onboard",
                                      .address = address,
                                      .routes = routes,

@@ -13,9 +13,15 @@ struct kms_policy {
     json_t *document;
 };
 
-/* ---- form ------------------------------------------------------------------------------------- */
+/* ---- form -------------------------------------------------------------------------------------
+ */
 
-typedef enum member_type { MEMBER_HEX_LIST, MEMBER_TEXT_LIST, MEMBER_TEXT, MEMBER_BOOL } member_type;
+typedef enum member_type {
+    MEMBER_HEX_LIST,
+    MEMBER_TEXT_LIST,
+    MEMBER_TEXT,
+    MEMBER_BOOL
+} member_type;
 
 typedef struct member {
     const char *name;
@@ -179,7 +185,8 @@ const char *kms_policy_gateway_app_id(const kms_policy *policy) {
     return text != NULL ? text : "";
 }
 
-/* ---- decision --------------------------------------------------------------------------------- */
+/* ---- decision ---------------------------------------------------------------------------------
+ */
 
 static bool same_hex(const char *a, const char *b) {
     return strcasecmp(without_prefix(a), without_prefix(b)) == 0;

@@ -22,7 +22,8 @@ typedef struct kms_decision {
  * tcbStatus, advisoryIds). */
 typedef struct kms_policy kms_policy;
 
-/* YAML or JSON text. DSTACK_E_FORMAT names the member that is wrong; unknown members are refused. */
+/* YAML or JSON text. DSTACK_E_FORMAT names the member that is wrong; unknown members are refused.
+ */
 int kms_policy_parse(dstack_bytes text, kms_policy **out, dstack_error *err);
 void kms_policy_free(kms_policy *policy);
 DSTACK_AUTO_DEFINE(kms_policy, kms_policy, kms_policy_free)

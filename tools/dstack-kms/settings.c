@@ -38,20 +38,23 @@ static const config_key keys[] = {
      "host names (and all below them) that only the gateway app may have in certificates"},
     {"core.metrics.enabled", CONFIG_BOOL, "true", "serve /metrics"},
     {"core.auth_api.type", CONFIG_STR, "file", "file, webhook, or dev (needs --insecure-dev)"},
-    {"core.auth_api.file.path", CONFIG_PATH, "/etc/kms/allow.yaml", "allow-list, read when changed"},
+    {"core.auth_api.file.path", CONFIG_PATH, "/etc/kms/allow.yaml",
+     "allow-list, read when changed"},
     {"core.auth_api.webhook.url", CONFIG_STR, "http://auth-api:8000", "http, https or unix:<path>"},
     {"core.auth_api.webhook.timeout", CONFIG_DURATION, "5s", "of one question"},
     {"core.auth_api.dev.gateway_app_id", CONFIG_STR, "any", "what type dev answers"},
-    {"core.onboard.enabled", CONFIG_BOOL, "true", "offer the set-up listener while keys are missing"},
+    {"core.onboard.enabled", CONFIG_BOOL, "true",
+     "offer the set-up listener while keys are missing"},
     {"core.onboard.auto_bootstrap_domain", CONFIG_STR, "",
      "make keys at first start for this host name, without an operator"},
-    {"core.onboard.address", CONFIG_STR, "127.0.0.1", "IP address of the set-up listener (plain HTTP)"},
+    {"core.onboard.address", CONFIG_STR, "127.0.0.1",
+     "IP address of the set-up listener (plain HTTP)"},
     {"core.onboard.port", CONFIG_INT, "8000", "its port"},
 };
 
 static int needs_insecure(const char *what, dstack_error *err) {
-    return error_set(err, DSTACK_E_INSECURE, "%s weakens the release of keys and needs --insecure-dev",
-                     what);
+    return error_set(err, DSTACK_E_INSECURE,
+                     "%s weakens the release of keys and needs --insecure-dev", what);
 }
 
 static int check_type(const service_config *config, dstack_error *err) {

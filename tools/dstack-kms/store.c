@@ -40,7 +40,8 @@ int kms_store_exists(const char *dir, bool *exists, dstack_error *err) {
     return 0;
 }
 
-/* ---- domain ----------------------------------------------------------------------------------- */
+/* ---- domain -----------------------------------------------------------------------------------
+ */
 
 static bool label_is_valid(const char *label, size_t len) {
     if (len == 0 || len > 63 || label[0] == '-' || label[len - 1] == '-') {
@@ -76,7 +77,8 @@ int kms_store_check_domain(const char *domain, dstack_error *err) {
     }
 }
 
-/* ---- making ----------------------------------------------------------------------------------- */
+/* ---- making -----------------------------------------------------------------------------------
+ */
 
 static dstack_bytes secret_bytes(const dstack_secret *secret) {
     return bytes_of(dstack_secret_peek(secret), dstack_secret_len(secret));
@@ -130,7 +132,8 @@ int kms_store_create(const char *dir, const char *domain, bool insecure, dstack_
     return rc != 0 ? rc : write_new(dir, "root-ca.key", secret_bytes(root), 0600, err);
 }
 
-/* ---- loading ---------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------------
+ */
 
 /* Key files that others may read are no secrets any more. */
 static int check_mode(const char *path, dstack_error *err) {
@@ -148,7 +151,8 @@ static int read_secret(const char *dir, const char *name, dstack_secret **out, d
     DSTACK_AUTO(str) char *path = path_of(dir, name);
     dstack_buf content = {0};
     buf_reserve(&content, 4096);
-    int rc = path != NULL ? check_mode(path, err) : error_set(err, DSTACK_E_MEMORY, "out of memory");
+    int rc =
+        path != NULL ? check_mode(path, err) : error_set(err, DSTACK_E_MEMORY, "out of memory");
     rc = rc != 0 ? rc : file_read(path, 4096, &content, err);
     if (rc == 0) {
         *out = content.len > 0 ? dstack_secret_copy(content.data, content.len) : NULL;
@@ -206,8 +210,9 @@ static int check_mark(const kms_store *store, bool insecure, dstack_error *err) 
         return 0;
     }
     return error_set(err, DSTACK_E_INSECURE,
-                     marked ? "the keys in %s were made with --insecure-dev and serve nothing else"
-                            : "the keys in %s are production keys: --insecure-dev would expose them",
+                     marked
+                         ? "the keys in %s were made with --insecure-dev and serve nothing else"
+                         : "the keys in %s are production keys: --insecure-dev would expose them",
                      store->dir);
 }
 

@@ -6,15 +6,20 @@
 #define HEX32(c) HASH(c) HASH(c) HASH(c) HASH(c) HASH(c) HASH(c) HASH(c) HASH(c)
 #define HEX20(c) HASH(c) HASH(c) HASH(c) HASH(c) HASH(c)
 
-static const char document[] =
-    "gatewayAppId: '" HEX20(9) "'\n"
-    "osImages: ['0x" HEX32(a) "']\n"
-    "allowedAdvisoryIds: [INTEL-SA-00001]\n"
-    "kms: {mrAggregated: ['" HEX32(b) "'], composeHashes: ['" HEX32(c) "'], devices: ['" HEX32(d) "']}\n"
-    "apps:\n"
-    "  '0x" HEX20(1) "': {composeHashes: ['" HEX32(e) "'], devices: ['" HEX32(d) "']}\n"
-    "  '" HEX20(2) "': {composeHashes: ['" HEX32(e) "'], allowAnyDevice: true}\n"
-    "  '" HEX20(3) "': {composeHashes: ['" HEX32(e) "']}\n";
+static const char document[] = "gatewayAppId: '" HEX20(
+    9) "'\n"
+       "osImages: ['0x" HEX32(
+           a) "']\n"
+              "allowedAdvisoryIds: [INTEL-SA-00001]\n"
+              "kms: {mrAggregated: ['" HEX32(b) "'], composeHashes: ['" HEX32(
+                  c) "'], devices: ['" HEX32(d) "']}\n"
+                                                "apps:\n"
+                                                "  '0x" HEX20(1) "': {composeHashes: ['" HEX32(e) "'], devices: ['" HEX32(
+                                                    d) "']}\n"
+                                                       "  '" HEX20(2) "': {composeHashes: ['" HEX32(
+                                                           e) "'], allowAnyDevice: true}\n"
+                                                              "  '" HEX20(3) "': {composeHashes: "
+                                                                             "['" HEX32(e) "']}\n";
 
 typedef struct question {
     kms_boot_kind kind;
@@ -27,10 +32,18 @@ typedef struct question {
 
 static const question questions[] = {
     {KMS_BOOT_APP, "as listed", GOOD, ""},
-    {KMS_BOOT_APP, "upper case", "AAAAAAAA" "AAAAAAAA" "AAAAAAAA" "AAAAAAAA" "AAAAAAAA" "AAAAAAAA"
-     "AAAAAAAA" "AAAAAAAA", HEX20(1), HEX32(e), HEX32(d), HEX32(f), "UpToDate", "", ""},
-    {KMS_BOOT_APP, "status first", HEX32(0), HEX20(7), HEX32(e), HEX32(d), HEX32(f), "OutOfDate", "",
-     "TCB status is not allowed"},
+    {KMS_BOOT_APP, "upper case",
+     "AAAAAAAA"
+     "AAAAAAAA"
+     "AAAAAAAA"
+     "AAAAAAAA"
+     "AAAAAAAA"
+     "AAAAAAAA"
+     "AAAAAAAA"
+     "AAAAAAAA",
+     HEX20(1), HEX32(e), HEX32(d), HEX32(f), "UpToDate", "", ""},
+    {KMS_BOOT_APP, "status first", HEX32(0), HEX20(7), HEX32(e), HEX32(d), HEX32(f), "OutOfDate",
+     "", "TCB status is not allowed"},
     {KMS_BOOT_APP, "advisory", HEX32(a), HEX20(1), HEX32(e), HEX32(d), HEX32(f), "UpToDate",
      "INTEL-SA-00002", "advisory ID is not allowed"},
     {KMS_BOOT_APP, "allowed advisory", HEX32(a), HEX20(1), HEX32(e), HEX32(d), HEX32(f), "UpToDate",
@@ -47,12 +60,12 @@ static const question questions[] = {
      "app is not allowed to boot on this device"},
     {KMS_BOOT_APP, "any device", HEX32(a), HEX20(2), HEX32(e), HEX32(0), HEX32(f), "UpToDate", "",
      ""},
-    {KMS_BOOT_APP, "no devices listed", HEX32(a), HEX20(3), HEX32(e), HEX32(d), HEX32(f), "UpToDate",
-     "", "app is not allowed to boot on this device"},
+    {KMS_BOOT_APP, "no devices listed", HEX32(a), HEX20(3), HEX32(e), HEX32(d), HEX32(f),
+     "UpToDate", "", "app is not allowed to boot on this device"},
     {KMS_BOOT_KMS, "aggregated", HEX32(0), HEX20(7), HEX32(0), HEX32(d), HEX32(b), "UpToDate", "",
      ""},
-    {KMS_BOOT_KMS, "compose and image", HEX32(a), HEX20(7), HEX32(c), HEX32(d), HEX32(0), "UpToDate",
-     "", ""},
+    {KMS_BOOT_KMS, "compose and image", HEX32(a), HEX20(7), HEX32(c), HEX32(d), HEX32(0),
+     "UpToDate", "", ""},
     {KMS_BOOT_KMS, "compose without image", HEX32(0), HEX20(7), HEX32(c), HEX32(d), HEX32(0),
      "UpToDate", "", "OS image is not allowed"},
     {KMS_BOOT_KMS, "neither", HEX32(a), HEX20(1), HEX32(e), HEX32(d), HEX32(0), "UpToDate", "",
@@ -68,10 +81,10 @@ static void each_question_gets_its_decision_and_reason(void **state) {
     for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
         const question *q = &questions[i];
         DSTACK_AUTO(json)
-        json_t *info = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:[]}", "osImageHash", q->os_image,
-                                 "appId", q->app, "composeHash", q->compose, "deviceId", q->device,
-                                 "mrAggregated", q->aggregated, "tcbStatus", q->status,
-                                 "advisoryIds");
+        json_t *info =
+            json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:[]}", "osImageHash", q->os_image, "appId", q->app,
+                      "composeHash", q->compose, "deviceId", q->device, "mrAggregated",
+                      q->aggregated, "tcbStatus", q->status, "advisoryIds");
         if (q->advisory[0] != 0) {
             json_array_append_new(json_object_get(info, "advisoryIds"), json_string(q->advisory));
         }

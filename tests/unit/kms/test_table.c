@@ -61,12 +61,9 @@ static int check(const char *text, bool insecure, dstack_error *err) {
 static void sec_19_each_weakening_setting_asks_for_the_flag(void **state) {
 #define BASE "core: {tee: {url: tdx, manifest: m}"
     static const char *const weak[] = {
-        BASE ", attest_rpc_cert: false}",
-        BASE ", enforce_self_authorization: false}",
-        BASE ", image: {verify: false}}",
-        BASE ", auth_api: {type: dev}}",
-        BASE ", attestation: {root_ca: {tdx: r}}}",
-        "core: {tee: {url: 'sim:unix:x', manifest: m}}",
+        BASE ", attest_rpc_cert: false}",           BASE ", enforce_self_authorization: false}",
+        BASE ", image: {verify: false}}",           BASE ", auth_api: {type: dev}}",
+        BASE ", attestation: {root_ca: {tdx: r}}}", "core: {tee: {url: 'sim:unix:x', manifest: m}}",
     };
     dstack_error err = {0};
     assert_ok(check(BASE "}", false, &err), err);
@@ -120,11 +117,11 @@ static void sec_25_reserved_names_are_kept_from_apps(void **state) {
         const char *name;
         bool app, gateway;
     } cases[] = {
-        {"app.example", true, true},          {"kms.test", false, false},
-        {"KMS.Test.", false, false},          {"*.test", false, false},
-        {"x.kms.test", true, true},           {"gw.example", false, true},
-        {"a.b.gw.example", false, true},      {"*.gw.example", false, true},
-        {"*.example", false, true},           {"notgw.example", true, true},
+        {"app.example", true, true},     {"kms.test", false, false},
+        {"KMS.Test.", false, false},     {"*.test", false, false},
+        {"x.kms.test", true, true},      {"gw.example", false, true},
+        {"a.b.gw.example", false, true}, {"*.gw.example", false, true},
+        {"*.example", false, true},      {"notgw.example", true, true},
         {"gw.example.evil", true, true},
     };
     static const char *const reserved[] = {"gw.example"};

@@ -34,10 +34,11 @@ static int setup(void **state) {
     dstack_error err = {0};
     f->route = (http_route){"*", "/**", reply, &f->answer, 0, 0};
     f->server = http_server_new(&(http_server_config){.name = "auth", .workers = 1});
-    assert_ok(http_server_listen(f->server,
-                                 &(http_listener_config){.name = "a", .address = "127.0.0.1:0",
-                                                         .routes = &f->route, .route_count = 1},
-                                 &err),
+    assert_ok(http_server_listen(
+                  f->server,
+                  &(http_listener_config){
+                      .name = "a", .address = "127.0.0.1:0", .routes = &f->route, .route_count = 1},
+                  &err),
               err);
     snprintf(f->url, sizeof f->url, "http://127.0.0.1:%u", http_server_port(f->server, "a"));
     *state = f;
@@ -110,21 +111,24 @@ static void information_is_read_with_all_required_members(void **state) {
     fixture *f = *state;
     dstack_error err = {0};
     kms_auth_info info;
-    f->answer = (answer){200, "{\"status\":\"ok\",\"kmsContractAddr\":\"0x1\",\"gatewayAppId\":\"g\","
-                              "\"chainId\":31337,\"appImplementation\":\"0x2\",\"more\":1}"};
+    f->answer =
+        (answer){200, "{\"status\":\"ok\",\"kmsContractAddr\":\"0x1\",\"gatewayAppId\":\"g\","
+                      "\"chainId\":31337,\"appImplementation\":\"0x2\",\"more\":1}"};
     assert_ok(kms_webhook_info(f->url, 300, &info, &err), err);
     assert_int_equal(info.chain_id, 31337);
     assert_string_equal(info.contract_address, "0x1");
     assert_true(info.has_contract);
     assert_string_equal(f->answer.seen, "GET / - ");
-    f->answer = (answer){200, "{\"status\":\"ok\",\"kmsContractAddr\":\"0x1\",\"gatewayAppId\":\"g\"}"};
+    f->answer =
+        (answer){200, "{\"status\":\"ok\",\"kmsContractAddr\":\"0x1\",\"gatewayAppId\":\"g\"}"};
     assert_int_not_equal(kms_webhook_info(f->url, 300, &info, &err), 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_decision_is_taken_as_given, setup, teardown),
-        cmocka_unit_test_setup_teardown(sec_33_no_good_answer_in_time_is_never_an_allowance, setup, teardown),
+        cmocka_unit_test_setup_teardown(sec_33_no_good_answer_in_time_is_never_an_allowance, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(information_is_read_with_all_required_members, setup,
                                         teardown),
     };

@@ -40,9 +40,10 @@ static void defaults_fill_what_the_file_leaves_out(void **state) {
 }
 
 static void a_file_sets_keys_and_print_config_loads_to_the_same(void **state) {
-    const char *text = "# comment\nrpc:\n  address: 'unix:/x'\n  count: -7\n  on: true\nwait: never\n"
-                       "size: 1G\nnames: [x, 'y z', \"q\"]\ntree:\n  a: [1, {b: null}]\ndir: /abs\n"
-                       "limits: {body: 100, idle_timeout: 2m}\n";
+    const char *text =
+        "# comment\nrpc:\n  address: 'unix:/x'\n  count: -7\n  on: true\nwait: never\n"
+        "size: 1G\nnames: [x, 'y z', \"q\"]\ntree:\n  a: [1, {b: null}]\ndir: /abs\n"
+        "limits: {body: 100, idle_timeout: 2m}\n";
     dstack_error err = {0};
     DSTACK_AUTO(config) service_config *c = config_parse(bytes_of_str(text), NULL, KEYS, &err);
     if (c == NULL) {

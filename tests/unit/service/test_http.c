@@ -15,9 +15,9 @@ static int refuse_named_bad(dstack_bytes leaf, int64_t now, void *user, dstack_e
 
 static void echo(http_request *request, http_response *response, void *user) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
-    buf_put_fmt(&text, "%s %s [%s] capture=%s arg=%s cert=%zu user=%s body=",
-                http_request_method(request), http_request_path(request),
-                http_request_query(request),
+    buf_put_fmt(&text,
+                "%s %s [%s] capture=%s arg=%s cert=%zu user=%s body=", http_request_method(request),
+                http_request_path(request), http_request_query(request),
                 http_request_capture(request, 0) ? http_request_capture(request, 0) : "-",
                 http_request_arg(request, "a") ? http_request_arg(request, "a") : "-",
                 http_request_client_cert(request).len, (const char *)user);
@@ -95,17 +95,18 @@ static int setup(void **state) {
     dstack_error err = {0};
     f->server = http_server_new(&(http_server_config){.name = "test", .workers = 3});
     assert_non_null(f->server);
-    assert_ok(http_server_listen(f->server,
-                                 &(http_listener_config){.name = "tcp", .address = "127.0.0.1:0",
-                                                         ROUTES, .version_header = "v1"},
-                                 &err),
+    assert_ok(http_server_listen(
+                  f->server,
+                  &(http_listener_config){
+                      .name = "tcp", .address = "127.0.0.1:0", ROUTES, .version_header = "v1"},
+                  &err),
               err);
     snprintf(f->unix_path, sizeof f->unix_path, "/tmp/dstack-test-%d.sock", getpid());
     char address[80];
     snprintf(address, sizeof address, "unix:%s", f->unix_path);
     assert_ok(http_server_listen(f->server,
-                                 &(http_listener_config){.name = "unix", .address = address,
-                                                         ROUTES, .unix_mode = 0660},
+                                 &(http_listener_config){
+                                     .name = "unix", .address = address, ROUTES, .unix_mode = 0660},
                                  &err),
               err);
     tls_pair_make(&f->pair, "localhost");
@@ -117,11 +118,12 @@ static int setup(void **state) {
     if (f->tls == NULL) {
         fail_msg("%s", err.message);
     }
-    assert_ok(http_server_listen(f->server,
-                                 &(http_listener_config){.name = "tls", .address = "127.0.0.1:0",
-                                                         .tls = f->tls, ROUTES},
-                                 &err),
-              err);
+    assert_ok(
+        http_server_listen(
+            f->server,
+            &(http_listener_config){.name = "tls", .address = "127.0.0.1:0", .tls = f->tls, ROUTES},
+            &err),
+        err);
     assert_ok(http_server_listen(f->server,
                                  &(http_listener_config){.name = "link", .address = "none", ROUTES},
                                  &err),
@@ -158,9 +160,8 @@ static void expect(http_client *client, const char *method, const char *path, co
     DSTACK_AUTO(http_client_response) http_client_response response = {0};
     dstack_error err = {0};
     assert_ok(http_client_send(client,
-                               &(http_client_request){.method = method,
-                                                      .path = path,
-                                                      .body = bytes_of_str(body)},
+                               &(http_client_request){
+                                   .method = method, .path = path, .body = bytes_of_str(body)},
                                &response, &err),
               err);
     assert_int_equal(response.status, status);
@@ -281,8 +282,7 @@ static http_client *tls_client(const fixture *f, const tls_pair *own, http_clien
 static void client_certificates_reach_handlers_and_bad_ones_fail_the_handshake(void **state) {
     fixture *f = *state;
     DSTACK_AUTO(http_client) http_client *none = tls_client(f, NULL, HTTP_CLIENT_TRUST_CA);
-    expect(none, "GET", "/prpc/x", "", 200,
-           "GET /prpc/x [] capture=x arg=- cert=0 user=me body=");
+    expect(none, "GET", "/prpc/x", "", 200, "GET /prpc/x [] capture=x arg=- cert=0 user=me body=");
     tls_pair good;
     tls_pair_make(&good, "good.example");
     DSTACK_AUTO(http_client) http_client *with = tls_client(f, &good, HTTP_CLIENT_TRUST_CA);
@@ -315,9 +315,8 @@ static void the_client_judges_the_server_inside_the_handshake(void **state) {
     DSTACK_AUTO(http_client_response) http_client_response response = {0};
     dstack_error err = {0};
     DSTACK_AUTO(http_client)
-    http_client *wrong_root = client_of(&(http_client_config){.url = f->tls_url,
-                                                              .trust = HTTP_CLIENT_TRUST_CA,
-                                                              .ca_pem = tls_pair_cert(&other)});
+    http_client *wrong_root = client_of(&(http_client_config){
+        .url = f->tls_url, .trust = HTTP_CLIENT_TRUST_CA, .ca_pem = tls_pair_cert(&other)});
     http_client_request get = {.method = "GET", .path = "/who"};
     assert_int_equal(http_client_send(wrong_root, &get, &response, &err), DSTACK_E_CRYPTO);
     int asked = 0;
@@ -340,15 +339,13 @@ static void a_replaced_certificate_serves_the_next_handshake(void **state) {
     tls_pair fresh;
     tls_pair_make(&fresh, "localhost");
     dstack_error err = {0};
-    assert_int_equal(
-        http_tls_replace(f->tls, tls_pair_cert(&fresh), tls_pair_key(&f->pair), &err),
-        DSTACK_E_CRYPTO);
+    assert_int_equal(http_tls_replace(f->tls, tls_pair_cert(&fresh), tls_pair_key(&f->pair), &err),
+                     DSTACK_E_CRYPTO);
     assert_ok(http_tls_replace(f->tls, tls_pair_cert(&fresh), tls_pair_key(&fresh), &err), err);
     expect(before, "GET", "/who", "", 200, NULL);
     DSTACK_AUTO(http_client)
-    http_client *after = client_of(&(http_client_config){.url = f->tls_url,
-                                                         .trust = HTTP_CLIENT_TRUST_CA,
-                                                         .ca_pem = tls_pair_cert(&fresh)});
+    http_client *after = client_of(&(http_client_config){
+        .url = f->tls_url, .trust = HTTP_CLIENT_TRUST_CA, .ca_pem = tls_pair_cert(&fresh)});
     expect(after, "GET", "/who", "", 200, NULL);
     tls_pair_free(&fresh);
 }
@@ -372,8 +369,8 @@ static void slow_handlers_do_not_hold_up_others(void **state) {
 static void a_request_that_comes_byte_by_byte_is_cut_off(void **state) {
     dstack_error err = {0};
     metrics *registry = metrics_new();
-    http_server *server = http_server_new(
-        &(http_server_config){.name = "slow", .workers = 1, .metrics = registry});
+    http_server *server =
+        http_server_new(&(http_server_config){.name = "slow", .workers = 1, .metrics = registry});
     http_listener_config config = {.name = "s", .address = "127.0.0.1:0", ROUTES};
     config.limits.request_timeout_s = 1;
     assert_ok(http_server_listen(server, &config, &err), err);
@@ -411,10 +408,10 @@ typedef struct busy {
 static void *ask_often(void *user) {
     busy *b = user;
     dstack_error err = {0};
-    http_client *client = http_client_new(
-        &(http_client_config){.url = b->number % 2 == 0 ? b->f->url : b->f->tls_url,
-                              .trust = HTTP_CLIENT_TRUST_NONE},
-        &err);
+    http_client *client =
+        http_client_new(&(http_client_config){.url = b->number % 2 == 0 ? b->f->url : b->f->tls_url,
+                                              .trust = HTTP_CLIENT_TRUST_NONE},
+                        &err);
     for (int i = 0; i < 100; i++) {
         http_client_response response = {0};
         char path[64], wanted[32];
@@ -466,13 +463,12 @@ static void sec_33_answers_are_bounded_in_size_and_time(void **state) {
     char url[64];
     snprintf(url, sizeof url, "https://127.0.0.1:%u", http_server_port(f->server, "tcp"));
     DSTACK_AUTO(http_client)
-    http_client *silent = client_of(&(http_client_config){.url = url,
-                                                          .trust = HTTP_CLIENT_TRUST_NONE,
-                                                          .connect_timeout_ms = 200});
+    http_client *silent = client_of(&(http_client_config){
+        .url = url, .trust = HTTP_CLIENT_TRUST_NONE, .connect_timeout_ms = 200});
     assert_int_not_equal(http_client_send(silent, &lines, &response, &err), 0);
     DSTACK_AUTO(http_client)
-    http_client *gone = client_of(&(http_client_config){.url = "unix:/nonexistent.sock",
-                                                        .attempts = 2});
+    http_client *gone =
+        client_of(&(http_client_config){.url = "unix:/nonexistent.sock", .attempts = 2});
     assert_int_equal(http_client_send(gone, &lines, &response, &err), DSTACK_E_NETWORK);
 }
 
@@ -488,8 +484,8 @@ static void an_exchange_runs_without_a_socket(void **state) {
     assert_int_equal(response.status, 200);
     assert_string_equal(buf_text(&response.body),
                         "POST /prpc/Boot [a=b] capture=Boot arg=b cert=0 user=me body=hi");
-    assert_int_equal(http_server_exchange(f->server, "link", bytes_of_str("nonsense\r\n\r\n"), &peer,
-                                          &out, &err),
+    assert_int_equal(http_server_exchange(f->server, "link", bytes_of_str("nonsense\r\n\r\n"),
+                                          &peer, &out, &err),
                      DSTACK_E_FORMAT);
 }
 

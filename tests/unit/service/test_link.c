@@ -47,12 +47,11 @@ static int setup(void **state) {
 
 static void join_host(fixture *f) {
     dstack_error err = {0};
-    f->host = service_link_new(f->fds[1],
-                               &(service_link_config){.side = SERVICE_LINK_HOST,
-                                                      .name = "vm-7",
-                                                      .server = f->server,
-                                                      .listener = "host"},
-                               &err);
+    f->host = service_link_new(
+        f->fds[1],
+        &(service_link_config){
+            .side = SERVICE_LINK_HOST, .name = "vm-7", .server = f->server, .listener = "host"},
+        &err);
 }
 
 static int teardown(void **state) {

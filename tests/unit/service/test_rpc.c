@@ -165,7 +165,8 @@ static void text_that_is_not_utf8_is_refused_in_protobuf(void **state) {
                      DSTACK_E_FORMAT);
 }
 
-/* ---- dispatch --------------------------------------------------------------------------------- */
+/* ---- dispatch ---------------------------------------------------------------------------------
+ */
 
 static int echo(rpc_call *call, dstack_error *err) {
     Sample__Everything *in = (Sample__Everything *)call->request;
@@ -219,8 +220,10 @@ static int setup(void **state) {
         (http_route){"*", "/prpc/*", rpc_handle, &f->binding, 1000, HTTP_ROUTE_TAKES_OVERSIZE};
     f->server = http_server_new(&(http_server_config){.name = "test", .workers = 2});
     assert_ok(http_server_listen(f->server,
-                                 &(http_listener_config){.name = "tcp", .address = "127.0.0.1:0",
-                                                         .routes = f->routes, .route_count = 1},
+                                 &(http_listener_config){.name = "tcp",
+                                                         .address = "127.0.0.1:0",
+                                                         .routes = f->routes,
+                                                         .route_count = 1},
                                  &err),
               err);
     char url[64];
@@ -300,13 +303,14 @@ static void sec_11_a_method_admits_only_its_caller_class_and_attested_is_the_def
            JSON_ERROR("No attestation provided"));
     expect(f, (http_client_request){"GET", "/prpc/Token"}, 401, JSON_TYPE,
            JSON_ERROR("a bearer token is required"));
-    expect(f,
-           (http_client_request){"GET", "/prpc/Token", .headers = "Authorization: Bearer secre\r\n"},
-           401, JSON_TYPE, JSON_ERROR("a bearer token is required"));
-    expect(f,
-           (http_client_request){"GET", "/prpc/Token",
-                                 .headers = "Authorization: Bearer secret\r\n"},
-           200, JSON_TYPE, bytes_of_str("null"));
+    expect(
+        f,
+        (http_client_request){"GET", "/prpc/Token", .headers = "Authorization: Bearer secre\r\n"},
+        401, JSON_TYPE, JSON_ERROR("a bearer token is required"));
+    expect(
+        f,
+        (http_client_request){"GET", "/prpc/Token", .headers = "Authorization: Bearer secret\r\n"},
+        200, JSON_TYPE, bytes_of_str("null"));
     expect(f, (http_client_request){"GET", "/prpc/Token", .headers = "X-Admin-Token: secret\r\n"},
            200, JSON_TYPE, bytes_of_str("null"));
     expect(f, (http_client_request){"GET", "/prpc/Local"}, 400, JSON_TYPE,
@@ -323,8 +327,9 @@ static void the_typed_client_gets_answers_and_the_servers_words(void **state) {
     Sample__Everything request = SAMPLE__EVERYTHING__INIT;
     request.text = "hello";
     ProtobufCMessage *response = NULL;
-    assert_ok(rpc_client_call(f->client, "/prpc", "Echo", &request.base, DESCRIPTOR, &response, &err),
-              err);
+    assert_ok(
+        rpc_client_call(f->client, "/prpc", "Echo", &request.base, DESCRIPTOR, &response, &err),
+        err);
     assert_string_equal(((Sample__Everything *)response)->text, "hello");
     rpc_free_message(response);
     request.text = "fail";

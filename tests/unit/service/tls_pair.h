@@ -18,9 +18,8 @@ static inline void tls_pair_make(tls_pair *pair, const char *name) {
     gnutls_x509_crt_t cert;
     unsigned char serial = 1;
     gnutls_x509_privkey_init(&key);
-    assert_int_equal(gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
-                                                  GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1),
-                                                  0),
+    assert_int_equal(gnutls_x509_privkey_generate(
+                         key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0),
                      0);
     gnutls_x509_crt_init(&cert);
     gnutls_x509_crt_set_version(cert, 3);
