@@ -264,7 +264,8 @@ static void on_completed(void *user, struct MHD_Connection *mhd, void **context,
     *context = NULL;
 }
 
-static void on_mhd_log(void *user, const char *format, va_list arguments) {
+__attribute__((format(printf, 2, 0))) static void on_mhd_log(void *user, const char *format,
+                                                             va_list arguments) {
     http_listener *listener = user;
     if (!log_enabled(LOG_LEVEL_DEBUG)) {
         return;

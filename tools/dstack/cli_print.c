@@ -40,7 +40,8 @@ static void print_safe(FILE *out, const char *text) {
     }
 }
 
-static void print_safe_v(FILE *out, const char *fmt, va_list args) {
+__attribute__((format(printf, 2, 0))) static void print_safe_v(FILE *out, const char *fmt,
+                                                               va_list args) {
     char *text = NULL;
     if (vasprintf(&text, fmt, args) >= 0) {
         print_safe(out, text);
