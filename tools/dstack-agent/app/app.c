@@ -10,12 +10,12 @@
 
 #include <dstack/manifest.h>
 
+#include "app/environment.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "host/host_api.h"
 #include "keys/app_keys.h"
 #include "console_log.h"
@@ -28,59 +28,8 @@
 #define START_TIMEOUT_MS 600000
 #define SCRIPT_TIMEOUT_MS 300000
 #define ENV_FILE AGENT_SHARE_DIR "/.decrypted-env.json"
-#define ENV_MAX ((size_t)8 << 20)
 
 DSTACK_AUTO_DEFINE(manifest, dstack_manifest, dstack_manifest_free)
-
-/* The environment of the app's programs: a fixed PATH and HOME, then the decrypted variables, byte
- * for byte; no shell reads them on the way. */
-typedef struct environment {
-    json_t *values;
-    dstack_buf text;   /* all KEY=value strings, each with its zero */
-    const char **list; /* NULL-terminated */
-} environment;
-
-static void environment_clear(environment *e) {
-    json_decref(e->values);
-    buf_wipe(&e->text);
-    free(e->list);
-}
-DSTACK_AUTO_DEFINE_CLEAR(environment, environment, environment_clear)
-
-static int environment_load(environment *e, dstack_error *err) {
-    DSTACK_AUTO(wiped) dstack_buf json = {0};
-    buf_reserve(&json, ENV_MAX);
-    int rc = file_read(ENV_FILE, ENV_MAX - 65536, &json, err);
-    if (rc != 0) {
-        return rc;
-    }
-    if (json.len > 0) {
-        e->values = json_parse(bytes_of_buf(&json), ENV_MAX, "the environment", NULL);
-    }
-    if (json.len > 0 && !json_is_object(e->values)) {
-        return error_set(err, DSTACK_E_FORMAT, "the environment file is not an object");
-    }
-    size_t count = json_object_size(e->values);
-    e->list = calloc(count + 3, sizeof *e->list);
-    buf_reserve(&e->text, ENV_MAX);
-    if (e->list == NULL || e->text.failed) {
-        return error_set(err, DSTACK_E_MEMORY, "out of memory");
-    }
-    size_t n = 0;
-    e->list[n++] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    e->list[n++] = "HOME=/root";
-    const char *key;
-    json_t *value;
-    json_object_foreach(e->values, key, value) {
-        const char *start = (const char *)e->text.data + e->text.len;
-        buf_put_str(&e->text, key);
-        buf_put_u8(&e->text, '=');
-        buf_put_str(&e->text, json_string_value(value) != NULL ? json_string_value(value) : "");
-        buf_put_u8(&e->text, 0);
-        e->list[n++] = start;
-    }
-    return buf_check(&e->text, err);
-}
 
 /* The engine's unit says "started" before its socket answers. */
 static int engine_wait(dstack_error *err) {
@@ -98,7 +47,7 @@ static int engine_wait(dstack_error *err) {
     }
 }
 
-static int script_run(const char *script, const environment *env, dstack_error *err) {
+static int script_run(const char *script, const app_environment *env, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
     buf_put_str(&text, "set -euo pipefail\n");
     buf_put_str(&text, script);
@@ -112,7 +61,7 @@ static int script_run(const char *script, const environment *env, dstack_error *
                     err);
 }
 
-static int compose_run(const environment *env, const char *const *command, dstack_error *err) {
+static int compose_run(const app_environment *env, const char *const *command, dstack_error *err) {
     const char *argv[16] = {"/usr/bin/docker", "compose", "-p", "dstack", "-f",
                             "docker-compose.yaml"};
     size_t n = 6;
@@ -135,9 +84,9 @@ static int manifest_load(dstack_manifest **out, dstack_error *err) {
 
 static int app_start(host_api *host, dstack_error *err) {
     DSTACK_AUTO(manifest) dstack_manifest *manifest = NULL;
-    DSTACK_AUTO(environment) environment env = {0};
+    DSTACK_AUTO(app_environment) app_environment env = {0};
     int rc;
-    if ((rc = manifest_load(&manifest, err)) != 0 || (rc = environment_load(&env, err)) != 0 ||
+    if ((rc = manifest_load(&manifest, err)) != 0 || (rc = app_environment_load(ENV_FILE, &env, err)) != 0 ||
         (rc = engine_wait(err)) != 0) {
         return rc;
     }
@@ -158,8 +107,8 @@ static int app_start(host_api *host, dstack_error *err) {
 }
 
 static int app_stop(dstack_error *err) {
-    DSTACK_AUTO(environment) environment env = {0};
-    int rc = environment_load(&env, err);
+    DSTACK_AUTO(app_environment) app_environment env = {0};
+    int rc = app_environment_load(ENV_FILE, &env, err);
     static const char *const stop[] = {"stop", NULL};
     return rc != 0 || access(AGENT_WORK_DIR "/docker-compose.yaml", F_OK) != 0
                ? rc
