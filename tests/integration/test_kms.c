@@ -5,6 +5,7 @@
 #include <dstack/keys.h>
 
 #include "crypto/ecdsa.h"
+#include "kms.h"
 #include "service/http.h"
 
 const char *kms_program;
@@ -12,7 +13,6 @@ const char *kms_program;
 DSTACK_AUTO_DEFINE(kms, dstack_kms, dstack_kms_free)
 DSTACK_AUTO_DEFINE_CLEAR(app_keys, dstack_app_keys, dstack_app_keys_clear)
 DSTACK_AUTO_DEFINE(cert, dstack_cert, dstack_cert_free)
-DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
 
 static void ask_keys(const world *w, dstack_app_keys *keys) {
     dstack_error err = {0};
@@ -477,6 +477,65 @@ static void sec_14_public_methods_are_rate_limited(void **state) {
     world_post(w, path, body, 200, "signature_v1");
 }
 
+typedef enum shown { SHOW_NOTHING, SHOW_BARE, SHOW_EVIDENCE } shown;
+
+/* One call with the client certificate asked for; the HTTP status, or a negative status of ours. */
+static int call_as(const world *w, shown what, const char *method, char *text, size_t room) {
+    dstack_error err = {0};
+    DSTACK_AUTO(secret) dstack_secret *key = NULL;
+    DSTACK_AUTO(buf) dstack_buf spki = {0}, pem = {0};
+    DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
+    uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    assert_ok(dstack_cert_key_new(&key, &err), err);
+    assert_ok(dstack_cert_key_public(key, &spki, &err), err);
+    assert_ok(dstack_cert_report_data(bytes_of_buf(&spki), report_data, &err), err);
+    if (what == SHOW_EVIDENCE) {
+        assert_ok(workload_attest(w->guest, report_data, &evidence, &err), err);
+    }
+    dstack_cert_spec spec = {.subject = "caller",
+                             .client_auth = true,
+                             .not_after = clock_unix() + 600,
+                             .attestation = evidence};
+    assert_ok(dstack_cert_self_signed(&spec, key, &pem, &err), err);
+    http_client_config config = {.url = w->url, .trust = HTTP_CLIENT_TRUST_NONE};
+    if (what != SHOW_NOTHING) {
+        config.certificate_pem = bytes_of_buf(&pem);
+        config.key_pem = bytes_of(dstack_secret_peek(key), dstack_secret_len(key));
+    }
+    DSTACK_AUTO(http_client) http_client *client = http_client_new(&config, &err);
+    assert_non_null(client);
+    DSTACK_AUTO(http_client_response) http_client_response response = {0};
+    char path[64];
+    snprintf(path, sizeof path, "/prpc/%s?json", method);
+    http_client_request request = {.method = "POST", .path = path, .body = bytes_of_str("{}")};
+    int rc = http_client_send(client, &request, &response, &err);
+    snprintf(text, room, "%s", rc != 0 ? err.message : buf_text(&response.body));
+    return rc != 0 ? rc : response.status;
+}
+
+static void sec_11_each_caller_class_reaches_only_its_methods(void **state) {
+    world *w = *state;
+    world_run(w);
+    for (size_t i = 0; i < kms_rpc_service.method_count; i++) {
+        const rpc_method *method = &kms_rpc_service.methods[i];
+        char text[600];
+        int status = call_as(w, SHOW_NOTHING, method->name, text, sizeof text);
+        bool stopped = strstr(text, "No attestation provided") != NULL;
+        if (status < 200 || stopped != (method->caller == RPC_CALLER_ATTESTED)) {
+            fail_msg("%s without certificate: %d %s", method->name, status, text);
+        }
+        /* a certificate that carries no evidence does not even finish the handshake */
+        status = call_as(w, SHOW_BARE, method->name, text, sizeof text);
+        if (status != DSTACK_E_NETWORK) {
+            fail_msg("%s with a bare certificate: %d %s", method->name, status, text);
+        }
+        status = call_as(w, SHOW_EVIDENCE, method->name, text, sizeof text);
+        if (status < 200 || strstr(text, "No attestation provided") != NULL) {
+            fail_msg("%s with evidence: %d %s", method->name, status, text);
+        }
+    }
+}
+
 static void sec_16_no_secret_is_in_the_log(void **state) {
     world *w = *state;
     world_run(w);
@@ -534,6 +593,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(registers_are_held_to_the_image_that_vm_config_names,
                                         world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_kms_that_its_own_policy_does_not_allow_releases_nothing,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(sec_11_each_caller_class_reaches_only_its_methods,
                                         world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(sec_13_simulated_evidence_under_another_root_is_refused,
                                         world_setup, world_teardown),
