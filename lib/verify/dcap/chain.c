@@ -5,145 +5,8 @@
 
 #include "base/cursor.h"
 #include "base/error.h"
-#include "crypto/hash.h"
 #include "verify/dcap/pck.h"
-#include "x509/oids.h"
 #include "x509/pem.h"
-
-int dcap_reclass(dstack_error *err, dstack_status status, const char *what) {
-    error_prefix(err, status, "%s", what);
-    if (err != NULL) {
-        err->status = status;
-    }
-    return status;
-}
-
-/* ---- validity ---- */
-
-const dcap_validity dcap_validity_all = {
-    .from = INT64_MIN,
-    .until = INT64_MAX,
-    .earliest_issue = INT64_MAX,
-    .latest_issue = INT64_MIN,
-    .earliest_expiration = INT64_MAX,
-};
-
-static int64_t lower(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t higher(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
-void dcap_validity_show(dcap_validity *v, int64_t from, int64_t until) {
-    v->earliest_issue = lower(v->earliest_issue, from);
-    v->latest_issue = higher(v->latest_issue, from);
-    v->earliest_expiration = lower(v->earliest_expiration, until);
-}
-
-void dcap_validity_add(dcap_validity *v, int64_t from, int64_t until) {
-    v->from = higher(v->from, from);
-    v->until = lower(v->until, until);
-    dcap_validity_show(v, from, until);
-}
-
-void dcap_validity_add_crl(dcap_validity *v, const x509_crl *crl) {
-    v->from = higher(v->from, crl->this_update);
-    v->until = lower(v->until, crl->next_update - 1);
-    dcap_validity_show(v, crl->this_update, crl->next_update);
-}
-
-void dcap_validity_merge(dcap_validity *v, const dcap_validity *other) {
-    v->from = higher(v->from, other->from);
-    v->until = lower(v->until, other->until);
-    v->earliest_issue = lower(v->earliest_issue, other->earliest_issue);
-    v->latest_issue = higher(v->latest_issue, other->latest_issue);
-    v->earliest_expiration = lower(v->earliest_expiration, other->earliest_expiration);
-}
-
-/* ---- anchors ---- */
-
-static int anchor_form(dcap_anchor *a, dstack_error *err) {
-    dstack_bytes der = bytes_of_buf(&a->der);
-    int rc = x509_cert_parse(&a->cert, der, err);
-    if (rc == 0 && !bytes_equal(a->cert.subject, a->cert.issuer)) {
-        rc = error_set(err, DSTACK_E_FORMAT, "it is not self-issued");
-    }
-    if (rc == 0) {
-        rc = x509_cert_key(&a->cert, &a->key, err);
-    }
-    if (rc == 0 && ecdsa_key_curve(a->key) != ECDSA_P256) {
-        rc = error_set(err, DSTACK_E_FORMAT, "its key is not P-256");
-    }
-    return rc;
-}
-
-int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_bytes der,
-                     dstack_error *err) {
-    *out = (dcap_anchor){.info.builtin = builtin};
-    if (name == NULL || name[0] == '\0' || strlen(name) >= sizeof out->info.name) {
-        return error_set(err, DSTACK_E_ARGUMENT, "a trust root needs a name of 1 to %zu bytes",
-                         sizeof out->info.name - 1);
-    }
-    memcpy(out->info.name, name, strlen(name));
-    buf_put_bytes(&out->der, der);
-    int rc = buf_check(&out->der, err);
-    if (rc != 0) {
-        return rc;
-    }
-    if (anchor_form(out, err) != 0) {
-        error_prefix(err, DSTACK_E_DCAP_ROOT_CA_FORMAT, "trust root \"%s\"", name);
-        return dcap_reclass(err, DSTACK_E_DCAP_ROOT_CA_FORMAT, "anchor");
-    }
-    rc = pem_append(&out->pem, "CERTIFICATE", bytes_of_buf(&out->der), err);
-    if (rc != 0) {
-        return rc;
-    }
-    hash_sha256(bytes_of_buf(&out->der), out->info.cert_sha256);
-    hash_sha384(ecdsa_key_point(out->key), out->info.key_id);
-    return 0;
-}
-
-void dcap_anchor_clear(dcap_anchor *anchor) {
-    ecdsa_key_free(anchor->key);
-    dstack_buf_clear(&anchor->der);
-    dstack_buf_clear(&anchor->pem);
-    *anchor = (dcap_anchor){0};
-}
-
-static int check_dates(const x509_cert *cert, int64_t now, dstack_error *err) {
-    char name[128];
-    if (now < cert->not_before) {
-        return error_set(err, DSTACK_E_DCAP_CERT_NOT_YET_VALID,
-                         "certificate \"%s\" is valid from %lld, now is %lld",
-                         x509_name_text(cert->subject, name, sizeof name),
-                         (long long)cert->not_before, (long long)now);
-    }
-    if (now > cert->not_after) {
-        return error_set(err, DSTACK_E_DCAP_CERT_EXPIRED,
-                         "certificate \"%s\" was valid until %lld, now is %lld",
-                         x509_name_text(cert->subject, name, sizeof name),
-                         (long long)cert->not_after, (long long)now);
-    }
-    return 0;
-}
-
-static int bad_name(const x509_cert *cert, const char *role, dstack_error *err) {
-    char name[128];
-    return error_set(err, DSTACK_E_DCAP_CERT_NAME,
-                     "certificate \"%s\" does not have the name of %s",
-                     x509_name_text(cert->subject, name, sizeof name), role);
-}
-
-int dcap_anchor_check(const dcap_anchor *anchor, int64_t now, dstack_error *err) {
-    if (anchor->enforce_names && !dcap_name_contains(anchor->cert.subject, "SGX Root CA")) {
-        return bad_name(&anchor->cert, "Intel's SGX root CA", err);
-    }
-    return check_dates(&anchor->cert, now, err);
-}
-
-/* ---- chains ---- */
 
 static int add_cert(dcap_chain *chain, pem_block *block, dstack_error *err) {
     if (chain->count == DCAP_MAX_CHAIN) {
@@ -216,107 +79,6 @@ void dcap_chain_clear(dcap_chain *chain) {
     *chain = (dcap_chain){0};
 }
 
-/* ---- revocation lists ---- */
-
-int dcap_crl_parse(x509_crl *out, dstack_bytes der, const char *what, dstack_error *err) {
-    return x509_crl_parse(out, der, err) == 0 ? 0
-                                              : dcap_reclass(err, DSTACK_E_DCAP_CRL_FORMAT, what);
-}
-
-int dcap_crl_number(const x509_crl *crl, uint32_t *number, dstack_error *err) {
-    uint64_t value = 0;
-    dstack_bytes n = crl->number;
-    if (n.len > 5 || (n.len > 0 && (n.data[0] & 0x80) != 0)) {
-        return error_set(err, DSTACK_E_DCAP_CRL_FORMAT, "a CRL number is beyond 32 bits");
-    }
-    for (size_t i = 0; i < n.len; i++) {
-        value = value << 8 | n.data[i];
-    }
-    if (value > UINT32_MAX) {
-        return error_set(err, DSTACK_E_DCAP_CRL_FORMAT, "a CRL number is beyond 32 bits");
-    }
-    *number = (uint32_t)value;
-    return 0;
-}
-
-int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now, const char *what,
-                   dstack_error *err) {
-    if (issuer_key != NULL && (crl->signature_algorithm != X509_SIG_ECDSA_SHA256 ||
-                               x509_crl_verify_signature(crl, issuer_key, NULL) != 0)) {
-        return error_set(err, DSTACK_E_DCAP_CRL_SIGNATURE,
-                         "%s: its signature does not hold under the issuer's key", what);
-    }
-    if (now >= crl->next_update) {
-        return error_set(err, DSTACK_E_DCAP_CRL_EXPIRED, "%s: nextUpdate is %lld, now is %lld",
-                         what, (long long)crl->next_update, (long long)now);
-    }
-    if (now < crl->this_update) {
-        return error_set(err, DSTACK_E_DCAP_CRL_NOT_YET_VALID,
-                         "%s: thisUpdate is %lld, now is %lld", what, (long long)crl->this_update,
-                         (long long)now);
-    }
-    return 0;
-}
-
-/* Walks the URIs of a CRL distribution points extension (RFC 5280, 4.2.1.13). */
-static bool next_uri(cursor *points, cursor *names, dstack_bytes *uri) {
-    for (;;) {
-        while (cursor_left(names) > 0) {
-            der_element name = der_read(names);
-            if (cursor_ok(names) && name.tag == DER_CONTEXT(6)) {
-                *uri = name.value;
-                return true;
-            }
-        }
-        if (!cursor_ok(points) || cursor_left(points) == 0) {
-            return false;
-        }
-        cursor point = der_enter(points, DER_SEQUENCE);
-        cursor name;
-        *names = (cursor){0};
-        if (der_enter_optional(&point, DER_CONTEXT_CONSTRUCTED(0), &name)) {
-            (void)der_enter_optional(&name, DER_CONTEXT_CONSTRUCTED(0), names);
-        }
-    }
-}
-
-static cursor crl_points(const x509_cert *cert) {
-    const x509_extension *extension = x509_cert_extension(cert, OID_CRL_POINTS);
-    if (extension == NULL) {
-        return (cursor){0};
-    }
-    cursor outer = cursor_init(extension->value);
-    return der_enter(&outer, DER_SEQUENCE);
-}
-
-dstack_bytes dcap_cert_crl_uri(const x509_cert *cert) {
-    cursor points = crl_points(cert), names = {0};
-    dstack_bytes uri;
-    return next_uri(&points, &names, &uri) ? uri : (dstack_bytes){NULL, 0};
-}
-
-static bool covers(const x509_crl *crl, const x509_cert *cert, bool is_leaf) {
-    if (!bytes_equal(crl->issuer, cert->issuer)) {
-        return false;
-    }
-    if (!crl->has_issuing_point) {
-        return true;
-    }
-    if ((crl->only_user_certs && !is_leaf) || (crl->only_ca_certs && is_leaf)) {
-        return false;
-    }
-    if (x509_cert_extension(cert, OID_CRL_POINTS) == NULL) {
-        return true;
-    }
-    cursor points = crl_points(cert), names = {0};
-    for (dstack_bytes uri; next_uri(&points, &names, &uri);) {
-        if (bytes_equal(uri, crl->issuing_point_uri)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- paths ---- */
 
 typedef struct path_search {
@@ -338,7 +100,7 @@ static int refuse(path_search *s, const x509_cert *cert, dstack_status status, c
 /* The rules that need no other certificate. The newest element of the path is the one judged. */
 static int check_alone(path_search *s, const x509_cert *cert) {
     bool is_leaf = s->length == 1;
-    int rc = check_dates(cert, s->trust->now, s->err);
+    int rc = dcap_cert_check_dates(cert, s->trust->now, s->err);
     if (rc != 0) {
         return rc;
     }
@@ -383,7 +145,7 @@ static int check_revoked(path_search *s, const x509_cert *cert, bool is_leaf,
                          const x509_cert *issuer, const ecdsa_key *issuer_key) {
     bool by_anchor = issuer == &s->trust->anchor->cert;
     const x509_crl *crl = by_anchor ? s->trust->root_crl : s->trust->pck_crl;
-    if (!covers(crl, cert, is_leaf)) {
+    if (!dcap_crl_covers(crl, cert, is_leaf)) {
         return refuse(s, cert, DSTACK_E_DCAP_CRL_NOT_FOUND, "is covered by no revocation list");
     }
     if (!by_anchor) {
@@ -479,15 +241,17 @@ static int check_names(const path_search *s, dcap_role role) {
     const x509_cert *leaf = &s->chain->certs[0].x509;
     if (role == DCAP_ROLE_SIGNER) {
         bool right = s->length == 1 && dcap_name_contains(leaf->subject, "SGX TCB Signing");
-        return right ? 0 : bad_name(leaf, "Intel's TCB signing certificate under the root", s->err);
+        return right ? 0
+                     : dcap_cert_bad_name(leaf, "Intel's TCB signing certificate under the root",
+                                          s->err);
     }
     if (s->length != 2 || !dcap_name_contains(leaf->subject, "SGX PCK Certificate")) {
-        return bad_name(leaf, "Intel's PCK certificates under a PCK CA", s->err);
+        return dcap_cert_bad_name(leaf, "Intel's PCK certificates under a PCK CA", s->err);
     }
     const x509_cert *ca = &s->chain->certs[s->path[1]].x509;
     bool right = dcap_name_contains(ca->subject, "SGX PCK Processor CA") ||
                  dcap_name_contains(ca->subject, "SGX PCK Platform CA");
-    return right ? 0 : bad_name(ca, "Intel's PCK CAs", s->err);
+    return right ? 0 : dcap_cert_bad_name(ca, "Intel's PCK CAs", s->err);
 }
 
 int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust,

@@ -9,48 +9,14 @@
 
 #include "base/auto.h"
 #include "crypto/ecdsa.h"
+#include "verify/dcap/anchor.h"
+#include "verify/dcap/revocation.h"
+#include "verify/dcap/validity.h"
 #include "x509/cert.h"
-#include "x509/crl.h"
 
 #define DCAP_MAX_CHAIN 16
 #define DCAP_MAX_INTERMEDIATES 6
 #define DCAP_MAX_SIGNATURE_CHECKS 100
-
-/* A pinned root. */
-typedef struct dcap_anchor {
-    dstack_anchor_info info;
-    bool enforce_names;
-    dstack_buf der;
-    dstack_buf pem; /* one block, as chains usually end with it */
-    x509_cert cert;
-    ecdsa_key *key;
-} dcap_anchor;
-
-/* Form alone: one self-issued P-256 certificate. DSTACK_E_DCAP_ROOT_CA_FORMAT. The anchor is
- * cleared by the caller also after a failure. */
-int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_bytes der,
-                     dstack_error *err);
-void dcap_anchor_clear(dcap_anchor *anchor);
-/* Its dates at `now`, and its name where names are enforced. */
-int dcap_anchor_check(const dcap_anchor *anchor, int64_t now, dstack_error *err);
-
-/* The time over which a verdict holds (both ends inclusive), and the dates a report shows. Starts
- * with dcap_validity_all. */
-typedef struct dcap_validity {
-    int64_t from, until;
-    int64_t earliest_issue, latest_issue, earliest_expiration;
-} dcap_validity;
-
-extern const dcap_validity dcap_validity_all;
-void dcap_validity_add(dcap_validity *v, int64_t from, int64_t until);
-/* A list's last second is the one before nextUpdate; reports show nextUpdate itself. */
-void dcap_validity_add_crl(dcap_validity *v, const x509_crl *crl);
-/* Dates for the report alone. */
-void dcap_validity_show(dcap_validity *v, int64_t from, int64_t until);
-void dcap_validity_merge(dcap_validity *v, const dcap_validity *other);
-static inline bool dcap_validity_holds(const dcap_validity *v, int64_t now) {
-    return v->from <= now && now <= v->until;
-}
 
 /* Certificates of one PEM text; the first is the leaf. */
 typedef struct dcap_cert {
@@ -100,18 +66,5 @@ int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust
 /* After a PCK path was verified: its one CA, moved out of the chain; NULL when there is none, or no
  * memory. */
 dcap_known_ca *dcap_chain_take_ca(dcap_chain *chain);
-
-/* A revocation list: signature (not where the key is NULL), dates at now. */
-int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now, const char *what,
-                   dstack_error *err);
-int dcap_crl_parse(x509_crl *out, dstack_bytes der, const char *what, dstack_error *err);
-/* CRL number as a report shows it; DSTACK_E_DCAP_CRL_FORMAT beyond 32 bits. */
-int dcap_crl_number(const x509_crl *crl, uint32_t *number, dstack_error *err);
-
-/* The first http URI of the certificate's CRL distribution points, or an empty view. */
-dstack_bytes dcap_cert_crl_uri(const x509_cert *cert);
-
-/* Gives an error already set another status and puts "what: " before its message. */
-int dcap_reclass(dstack_error *err, dstack_status status, const char *what);
 
 #endif
