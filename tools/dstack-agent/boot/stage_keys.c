@@ -11,6 +11,7 @@
 #include "paths.h"
 
 #define KMS_RETRY_MS 120000
+#define PCCS_TIMEOUT_MS 20000
 
 DSTACK_AUTO_DEFINE(verifier, dstack_verifier, dstack_verifier_free)
 DSTACK_AUTO_DEFINE(collateral, dstack_collateral, dstack_collateral_free)
@@ -32,17 +33,24 @@ static int keys_none(boot *b, dstack_error *err) {
                            err);
 }
 
-/* The collateral of the simulated platform; a hardware guest fetches its own. */
+/* For the KMS's evidence: the simulated platform's bundle from the host share, or Intel's from a
+ * server. Either is worth what its signatures are. */
 static int collateral_source(void *user, dstack_verifier *verifier, dstack_bytes quote,
                              dstack_error *err) {
     boot *b = user;
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
     int rc;
-    if (b->share.files[SHARE_SIM_COLLATERAL].len == 0 || b->sim_root.len == 0) {
-        return error_set(err, DSTACK_E_NOT_FOUND, "there is no collateral for the KMS's evidence");
+    if (b->sim_root.len > 0) {
+        rc = dstack_collateral_parse(
+            &collateral, bytes_of_buf(&b->share.files[SHARE_SIM_COLLATERAL]), err);
+    } else {
+        const dstack_collateral_servers servers = {
+            .urls = &b->config.pccs_url,
+            .url_count = b->config.pccs_url != NULL ? 1 : 0,
+            .timeout_ms = PCCS_TIMEOUT_MS,
+        };
+        rc = dstack_collateral_fetch(&collateral, quote, &servers, err);
     }
-    rc = dstack_collateral_parse(&collateral, bytes_of_buf(&b->share.files[SHARE_SIM_COLLATERAL]),
-                                 err);
     return rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);
 }
 
