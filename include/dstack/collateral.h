@@ -82,6 +82,8 @@ typedef struct dstack_collateral_servers {
     const char *const *urls;
     size_t url_count;
     int64_t timeout_ms; /**< For one request; 0: 30 seconds. */
+    unsigned retries;   /**< Further rounds over all servers while none can be reached, after a
+                             pause of 0.2 to 0.4 seconds that doubles each round. */
     const char *proxy;  /**< URL of a proxy; NULL: none. The environment is not read. */
     bool early;         /**< The early update of TCB info and QE identity, not the standard one. */
 } dstack_collateral_servers;

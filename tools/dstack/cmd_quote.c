@@ -208,6 +208,7 @@ static int run_collateral(struct cli *cli, int argc, char **argv, dstack_error *
     const dstack_collateral_servers servers = {
         .urls = urls,
         .url_count = count,
+        .retries = 2,
         .proxy = getenv("https_proxy"),
         .early = cli_has(cli, "early"),
     };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include <curl/curl.h>
 
@@ -12,6 +13,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hex.h"
+#include "crypto/random.h"
 #include "verify/dcap/chain.h"
 #include "verify/dcap/fetch_text.h"
 #include "verify/dcap/pck.h"
@@ -19,6 +21,7 @@
 #define MAX_BODY ((size_t)8 << 20)
 #define MAX_REDIRECTS 5
 #define DEFAULT_TIMEOUT_MS 30000
+#define CONNECT_TIMEOUT_MS 10000
 
 DSTACK_AUTO_DEFINE(curl, CURL, curl_easy_cleanup)
 
@@ -82,8 +85,8 @@ static int get(const fetcher *f, const char *url, dstack_buf *body, dstack_error
     }
     curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200 || status > 299) {
-        return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH, "%.200s: HTTP status %ld", url,
-                         status);
+        return error_set(err, status >= 500 ? DSTACK_E_NETWORK : DSTACK_E_DCAP_COLLATERAL_FETCH,
+                         "%.200s: HTTP status %ld", url, status);
     }
     return 0;
 }
@@ -310,6 +313,26 @@ static CURL *open_curl(const dstack_collateral_servers *servers) {
     return curl;
 }
 
+/* Every server once, in order, until one gives everything. */
+static int fetch_round(CURL *curl, const dstack_quote *quote,
+                       const dstack_collateral_servers *servers, dstack_collateral **out,
+                       dstack_error *err) {
+    int rc = DSTACK_E_NETWORK;
+    for (size_t i = 0; rc != 0 && i < servers->url_count; i++) {
+        rc = fetch_from(curl, servers->urls[i], quote, servers, out, err);
+    }
+    return rc;
+}
+
+/* Spreads the machines that lost the same server at the same moment. */
+static void pause_before(unsigned round) {
+    uint8_t jitter;
+    random_fill(&jitter, sizeof jitter);
+    long ms = (200 + 200 * jitter / 256) << (round < 6 ? round : 6);
+    const struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&pause, NULL);
+}
+
 int dstack_collateral_fetch(dstack_collateral **out, dstack_bytes raw,
                             const dstack_collateral_servers *servers, dstack_error *err) {
     static const char *const default_urls[] = {DSTACK_COLLATERAL_DEFAULT_SERVER};
@@ -327,11 +350,11 @@ int dstack_collateral_fetch(dstack_collateral **out, dstack_bytes raw,
     if (curl == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for a network client");
     }
-    for (size_t i = 0; i < chosen.url_count; i++) {
-        rc = fetch_from(curl, chosen.urls[i], &quote, &chosen, out, err);
-        if (rc == 0) {
-            break;
+    for (unsigned round = 0;; round++) {
+        rc = fetch_round(curl, &quote, &chosen, out, err);
+        if ((rc != DSTACK_E_NETWORK && rc != DSTACK_E_TIMEOUT) || round >= chosen.retries) {
+            return rc;
         }
+        pause_before(round);
     }
-    return rc;
 }

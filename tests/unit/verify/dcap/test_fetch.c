@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include "verify/dcap/fetch_text.h"
@@ -23,6 +24,8 @@ typedef struct server {
     size_t answer_count;
     char requests[32][1200]; /* targets, in order */
     size_t request_count;
+    size_t failing; /* this many requests are answered with 503 */
+    bool silent;    /* requests are read and never answered */
 } server;
 
 static void serve(server *s, int fd) {
@@ -45,11 +48,21 @@ static void serve(server *s, int fd) {
         memcpy(s->requests[s->request_count++], target, sizeof target);
     }
     static const char missing[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    static const char failing[] = "HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n";
     dstack_bytes answer = bytes_of_str(missing);
+    if (s->silent) {
+        while (read(fd, text, sizeof text) > 0) { /* until the client gives up */
+        }
+        return;
+    }
     for (size_t i = 0; i < s->answer_count; i++) {
         if (strcmp(s->answers[i].target, target) == 0) {
             answer = bytes_of_buf(&s->answers[i].answer);
         }
+    }
+    if (s->failing > 0) {
+        s->failing--;
+        answer = bytes_of_str(failing);
     }
     while (answer.len > 0) {
         ssize_t put = write(fd, answer.data, answer.len);
@@ -254,6 +267,60 @@ static void answers_that_are_not_what_they_must_be_are_refused(void **state) {
     }
 }
 
+static void sec_33_a_server_that_never_answers_is_given_up(void **state) {
+    DSTACK_AUTO(made) made m;
+    DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
+    made_spec spec;
+    made_spec_init(&spec);
+    made_build(&spec, &m);
+    server s = {.silent = true};
+    server_start(&s);
+    const char *urls[] = {s.url};
+    const dstack_collateral_servers servers = {.urls = urls, .url_count = 1, .timeout_ms = 150};
+    dstack_error err = {0};
+    assert_int_equal(dstack_collateral_fetch(&c, bytes_of_buf(&m.quote), &servers, &err),
+                     DSTACK_E_TIMEOUT);
+    server_stop(&s);
+}
+
+static void sec_33_an_answer_without_end_is_cut_off(void **state) {
+    DSTACK_AUTO(made) made m;
+    DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
+    made_spec spec;
+    made_spec_init(&spec);
+    made_build(&spec, &m);
+    server s = {0};
+    dstack_buf *answer = server_add(&s, "/sgx/certification/v4/pckcrl?ca=platform&encoding=der");
+    buf_put_str(answer, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    buf_put_zeros(answer, ((size_t)8 << 20) + 1);
+    server_start(&s);
+    const char *urls[] = {s.url};
+    dstack_error err = {0};
+    signal(SIGPIPE, SIG_IGN);
+    assert_int_equal(fetch(&m.quote, urls, 1, &c, &err), DSTACK_E_LIMIT);
+    server_stop(&s);
+}
+
+static void sec_33_a_server_that_is_away_for_a_moment_is_asked_again(void **state) {
+    DSTACK_AUTO(made) made m;
+    made_spec spec;
+    made_spec_init(&spec);
+    made_build(&spec, &m);
+    for (unsigned retries = 0; retries < 2; retries++) {
+        DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
+        server s = {.failing = 1};
+        serve_made(&s, &m, true);
+        server_start(&s);
+        const char *urls[] = {s.url};
+        const dstack_collateral_servers servers = {
+            .urls = urls, .url_count = 1, .timeout_ms = 5000, .retries = retries};
+        dstack_error err = {0};
+        assert_int_equal(dstack_collateral_fetch(&c, bytes_of_buf(&m.quote), &servers, &err),
+                         retries == 0 ? DSTACK_E_NETWORK : 0);
+        server_stop(&s);
+    }
+}
+
 static void a_server_url_is_taken_with_and_without_the_interfaces_own_path(void **state) {
     static const char *const urls[][2] = {
         {"http://a", "http://a"},
@@ -323,6 +390,9 @@ int main(void) {
         cmocka_unit_test(the_next_server_is_asked_when_one_fails),
         cmocka_unit_test(the_root_list_comes_from_where_the_root_says_when_a_cache_lacks_it),
         cmocka_unit_test(answers_that_are_not_what_they_must_be_are_refused),
+        cmocka_unit_test(sec_33_a_server_that_never_answers_is_given_up),
+        cmocka_unit_test(sec_33_an_answer_without_end_is_cut_off),
+        cmocka_unit_test(sec_33_a_server_that_is_away_for_a_moment_is_asked_again),
         cmocka_unit_test(a_server_url_is_taken_with_and_without_the_interfaces_own_path),
         cmocka_unit_test(percent_decoding_leaves_plus_signs_alone),
         cmocka_unit_test(recorded_exchanges_give_the_recorded_bundle),

@@ -173,7 +173,7 @@ static void sec_32_a_further_platform_under_a_known_ca_is_judged_by_itself(void 
     dstack_verifier_free(v);
 }
 
-static void sec_32_a_simulated_root_counts_only_where_it_was_pinned(void **state) {
+static void sec_13_a_simulated_root_counts_only_where_it_was_pinned(void **state) {
     DSTACK_AUTO(made) made m;
     made_spec s;
     made_spec_init(&s);
@@ -462,7 +462,7 @@ int main(void) {
         cmocka_unit_test(sec_32_each_part_alone_ends_what_is_kept),
         cmocka_unit_test(newer_collateral_for_the_same_platform_replaces_the_older),
         cmocka_unit_test(sec_32_a_further_platform_under_a_known_ca_is_judged_by_itself),
-        cmocka_unit_test(sec_32_a_simulated_root_counts_only_where_it_was_pinned),
+        cmocka_unit_test(sec_13_a_simulated_root_counts_only_where_it_was_pinned),
         cmocka_unit_test(names_of_intels_pki_are_demanded_where_they_are_enforced),
         cmocka_unit_test(debug_and_service_tds_pass_only_when_asked_for),
         cmocka_unit_test(a_relaunch_is_advised_when_the_module_was_updated_since),
