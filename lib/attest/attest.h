@@ -101,6 +101,14 @@ dstack_bytes attest_claim(const dstack_event_log *runtime, const char *name);
 /* How many runtime events of that name stand before the first "system-ready". */
 size_t attest_claim_count(const dstack_event_log *runtime, const char *name);
 
+/* How version 1 names a variant and its evidence, by variant. */
+#define ATTEST_VARIANTS 5
+typedef struct attest_v1_name {
+    const char *kind;
+    const char *evidence;
+} attest_v1_name;
+extern const attest_v1_name attest_v1_names[ATTEST_VARIANTS];
+
 /* Wire forms. */
 int attest_v0_decode(dstack_bytes encoded, dstack_attestation **out, dstack_error *err);
 int attest_v0_encode(const dstack_attestation *attestation, dstack_buf *out, dstack_error *err);
