@@ -200,11 +200,14 @@ static int measure_manifest(workload *w, const workload_options *options, dstack
     if (rc != 0) {
         return rc;
     }
+    /* An app whose instances share their keys has no instance id in its identity either. */
+    bool shared = dstack_manifest_get(manifest)->no_instance_id;
+    dstack_bytes instance = shared ? bytes_of("", 0) : bytes_of(instance_id, sizeof instance_id);
     const struct plan plans[] = {
         {"system-preparing", bytes_of("", 0)},
         {"app-id", bytes_of(w->app_id, APP_ID_SIZE)},
         {"compose-hash", bytes_of(compose_hash, sizeof compose_hash)},
-        {"instance-id", bytes_of(instance_id, sizeof instance_id)},
+        {"instance-id", instance},
         {"boot-mr-done", bytes_of("", 0)},
         {"key-provider", bytes_of_str(KEY_PROVIDER_NONE)},
         {"system-ready", bytes_of("", 0)},
