@@ -86,12 +86,11 @@ static int check_app_id(const dstack_verified *verified, dstack_error *err) {
 int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_time,
                   kms_verify_again verify, void *user, dstack_verified **out,
                   kms_decision *decision, dstack_error *err) {
-    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
     DSTACK_AUTO(buf) dstack_buf boot_info = {0};
     dstack_attestation_options options = kms_judge_options(k, vm_config, boot_time, false);
-    int rc = verify(user, &options, &verified, err);
-    rc = rc != 0 ? rc : check_app_id(verified, err);
-    rc = rc != 0 ? rc : dstack_verified_boot_info(verified, &boot_info, err);
+    int rc = verify(user, &options, out, err);
+    rc = rc != 0 ? rc : check_app_id(*out, err);
+    rc = rc != 0 ? rc : dstack_verified_boot_info(*out, &boot_info, err);
     rc = rc != 0 ? rc : kms_auth_decide(k->auth, kind, bytes_of_buf(&boot_info), decision, err);
     if (rc != 0) {
         return rc;
@@ -108,10 +107,5 @@ int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_t
             return error_prefix(err, rc, "Failed to verify os image hash");
         }
     }
-    rc = kms_release_gate(k, dstack_verified_variant(verified), err);
-    if (rc == 0) {
-        *out = verified;
-        verified = NULL;
-    }
-    return rc;
+    return kms_release_gate(k, dstack_verified_variant(*out), err);
 }

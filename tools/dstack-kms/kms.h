@@ -70,7 +70,8 @@ int kms_decide_self(kms *k, kms_decision *decision, dstack_error *err);
 /* What evidence is judged by. vm_config: the request's, "" for the one inside. */
 dstack_attestation_options kms_judge_options(const kms *k, const char *vm_config, bool boot_time,
                                              bool image);
-/* Policy over verified evidence, then the image check by verify(again), then the release gate. */
+/* Policy over verified evidence, then the image check by verify(again), then the release gate. `*out`
+ * is whoever asks, once the evidence holds: set on refusals too, for the log. */
 typedef int (*kms_verify_again)(void *user, const dstack_attestation_options *options,
                                 dstack_verified **out, dstack_error *err);
 int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_time,
