@@ -25,7 +25,8 @@ compose_hash_refused() {
     refused 1 'compose hash not allowed' deploy_small tampered "$state/tampered.json" \
         --app-id "$app_id" --wait
     wait_refused tampered 60 'compose hash not allowed'
-    grep -E 'app keys refused.*compose hash not allowed' "$state/kms.log" | tail -n 1
+    grep -E "app keys refused app_id=\"$app_id\".*$(compose_hash_of "$state/tampered.json").*compose hash not allowed" \
+        "$state/kms.log" || fail "the KMS's log does not tell who was refused and why"
     stays_off tampered 45
     vmm_cli rm tampered
     [ ! -e "$state/vms/$(vm_field tampered id 2>/dev/null || echo none)" ]
