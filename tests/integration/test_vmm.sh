@@ -207,6 +207,8 @@ check "a guest that powers off" deploy off tiny-off
 check "stays off" becomes off stopped 20
 sleep 3
 check "and is not restarted" is "$(status_of off)" stopped
+check "waiting for one that powers off is told so" refused 1 'ended while it booted (stopped)' deploy off2 tiny-off --wait
+check "and it is removed" dstack rm off2
 check "a guest that resets" deploy reset tiny-reset
 sleep 6
 check "is restarted, and given up after the allowed attempts" \

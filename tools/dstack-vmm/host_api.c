@@ -80,6 +80,9 @@ static int notify(http_request *request, struct host_api *api, dstack_error *err
     }
     int rc = json_str_or(body, "event", "", &event, err);
     rc = rc != 0 ? rc : json_str_or(body, "payload", "", &payload, err);
+    if (rc == 0 && strncmp(event, "vmm.", 4) == 0) {
+        rc = error_set(err, DSTACK_E_REFUSED, "events named vmm.* are the host's own");
+    }
     return rc != 0 ? rc : host_api_notify(api, event, payload, clock_unix() * 1000, err);
 }
 

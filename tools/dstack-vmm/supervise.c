@@ -220,10 +220,12 @@ static void on_qmp_event(void *user, const char *name, const json_t *data) {
     struct supervisor *s = user;
     const char *reason = json_string_value(json_object_get(data, "reason"));
     LOG_INFO("qemu", "event", name, "reason", reason);
-    if (strcmp(name, "SHUTDOWN") == 0 && reason != NULL && strcmp(reason, "guest-shutdown") == 0) {
+    if (strcmp(name, "SHUTDOWN") == 0 && reason != NULL) {
         pthread_mutex_lock(&s->api.mutex);
-        s->api.runtime.powered_off = true;
+        s->api.runtime.powered_off = s->api.runtime.powered_off ||
+                                     strcmp(reason, "guest-shutdown") == 0;
         pthread_mutex_unlock(&s->api.mutex);
+        record(s, "vmm.shutdown", reason);
     } else if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
         record(s, "vmm.disk.error",
                json_is_true(json_object_get(data, "nospace"))
@@ -344,6 +346,12 @@ static void finish(struct supervisor *s) {
     service_link_free(s->guest);
     service_link_free(s->link);
     http_server_free(s->server);
+    if (s->qemu > 0) {
+        char text[64];
+        snprintf(text, sizeof text, WIFSIGNALED(status) ? "QEMU ended by signal %d" : "QEMU exited with %d",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        record(s, "vmm.exited", text);
+    }
     pthread_mutex_lock(&s->api.mutex);
     s->api.runtime.exited_at = clock_unix();
     s->api.runtime.exit_status = status;

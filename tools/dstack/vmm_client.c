@@ -21,6 +21,8 @@
 #define POLL_MS 300
 /* How long a running guest may still report "done" after it has told an error. */
 #define ERROR_GRACE_S 30
+/* How long a VM that ended without a reason may take to be started again by its VMM. */
+#define RESTART_GRACE_S 60
 
 const char *vmm_text(const json_t *object, const char *key) {
     const char *text = json_string_value(json_object_get(object, key));
@@ -265,8 +267,14 @@ static void pause_ms(long ms) {
 
 struct boot_watch {
     char progress[256], error[4096];
-    int64_t started_ms, error_ms;
+    int64_t started_ms, error_ms, ended_ms;
 };
+
+static const char *last_event(const json_t *info) {
+    const json_t *events = json_object_get(info, "events");
+    const json_t *last = json_array_get(events, json_array_size(events) - 1);
+    return last != NULL ? vmm_text(last, "body") : "no reason known";
+}
 
 /* One look: 1 booted, 0 not yet, negative failed. */
 static int look(struct cli *cli, struct boot_watch *watch, const json_t *info, dstack_error *err) {
@@ -290,12 +298,22 @@ static int look(struct cli *cli, struct boot_watch *watch, const json_t *info, d
     if (problem[0] != 0 && (ended || now - watch->error_ms > ERROR_GRACE_S * 1000)) {
         return error_set(err, DSTACK_E_REFUSED, "the VM did not boot: %s", problem);
     }
-    if (ended) {
-        return error_set(err, DSTACK_E_STATE,
-                         "the VM ended while it booted (%s), after \"%s\"; see `dstack logs`", status,
-                         watch->progress);
+    if (!ended) {
+        watch->ended_ms = 0;
+        return 0;
     }
-    return 0;
+    /* "exited" is a VM that its VMM starts again; anything else stays as it is. */
+    if (watch->ended_ms == 0) {
+        watch->ended_ms = now;
+        cli_note(cli, "  %5.1f s  the VM ended by itself (%s)",
+                 (double)(now - watch->started_ms) / 1000.0, last_event(info));
+    }
+    if (strcmp(status, "exited") == 0 && now - watch->ended_ms < RESTART_GRACE_S * 1000) {
+        return 0;
+    }
+    return error_set(err, DSTACK_E_STATE,
+                     "the VM ended while it booted (%s), after \"%s\"; see `dstack logs`", status,
+                     watch->progress);
 }
 
 int vmm_client_wait_boot(struct cli *cli, struct vmm_client *client, const char *id,
