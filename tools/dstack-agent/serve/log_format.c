@@ -154,7 +154,9 @@ int log_frames_format(dstack_buf *stream, const log_options *options, dstack_buf
         rc = frame_format(channel, cursor_take(&c, len), options, out, err);
         done = c.pos;
     }
-    memmove(stream->data, stream->data + done, stream->len - done);
-    stream->len -= done;
+    if (done > 0) {
+        memmove(stream->data, stream->data + done, stream->len - done);
+        stream->len -= done;
+    }
     return rc;
 }
