@@ -38,15 +38,6 @@ wait_refused() {
     fail "$1 did not end within $2 s: $(jq -c '[.status,.boot_progress,.boot_error]' <<<"$info")"
 }
 
-# stays_off NAME SECONDS: nothing starts it again.
-stays_off() {
-    local until=$((SECONDS + $2))
-    while [ "$SECONDS" -lt "$until" ]; do
-        [[ $(vm_field "$1" status) =~ ^(stopped|exited)$ ]] || fail "$1 was started again"
-        sleep 1
-    done
-}
-
 deploy_small() { # NAME MANIFEST [OPTION...]: returns at once
     vmm_cli deploy "$2" --name "$1" --image dstack-sim --vcpu 2 --memory 2048 --disk 2 "${@:3}"
 }
