@@ -377,6 +377,21 @@ static void public_evidence_is_given_at_a_bounded_rate(void **state) {
     assert_in_range(granted, 1, 2);
 }
 
+static void the_app_key_s_attestation_is_given_at_a_bounded_rate(void **state) {
+    world w;
+    world_begin(&w, "");
+    int granted = 0, limited = 0;
+    for (int i = 0; i < 12; i++) {
+        int status = fixture_call(&w.f, "external", "/prpc/GetAttestationForAppKey",
+                                  "{\"algorithm\":\"ed25519\"}", NULL);
+        granted += status == 200;
+        limited += status == 429;
+    }
+    assert_int_equal(granted + limited, 12);
+    assert_true(granted >= 5 && limited >= 1);
+    world_end(&w);
+}
+
 static void private_manifests_hide_their_documents_in_public(void **state) {
     world w;
     world_begin(&w, ",\"public_tcbinfo\":false");
@@ -516,6 +531,7 @@ int main(void) {
         cmocka_unit_test(public_evidence_binds_nonce_and_certificate),
         cmocka_unit_test(public_evidence_refuses_other_nonces),
         cmocka_unit_test(public_evidence_is_given_at_a_bounded_rate),
+        cmocka_unit_test(the_app_key_s_attestation_is_given_at_a_bounded_rate),
         cmocka_unit_test(private_manifests_hide_their_documents_in_public),
         cmocka_unit_test(an_identity_keeps_its_seed_only_with_a_key_provider),
         cmocka_unit_test(the_client_gets_keys_certificates_and_evidence),

@@ -4,6 +4,7 @@
 #include <dstack/keys.h>
 #include <sodium.h>
 
+#include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hex.h"
@@ -247,6 +248,14 @@ int worker_attest_app_key(rpc_call *call, dstack_error *err) {
         (rc = v0_derive(a, SIGN_PATH, SIGN_PURPOSE, kind == SIGN_ED25519 ? "ed25519" : "secp256k1",
                         &key, err)) != 0) {
         return rc;
+    }
+    /* Anybody may ask, and each answer holds the device for a while. */
+    pthread_mutex_lock(&a->public_lock);
+    bool granted = evidence_budget_take(a, clock_monotonic_ms());
+    pthread_mutex_unlock(&a->public_lock);
+    if (!granted) {
+        call->http_status = 429;
+        return error_set(err, DSTACK_E_LIMIT, "too many requests for evidence, ask again later");
     }
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     buf_put_str(&text, kind == SIGN_ED25519 ? "dip1::ed25519-pk:" : "dip1::secp256k1c-pk:");
