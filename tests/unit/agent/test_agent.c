@@ -444,13 +444,13 @@ static void the_client_gets_keys_certificates_and_evidence(void **state) {
     assert_ok(http_server_listen(w.f.server, &listener, &err), err);
     dstack_agent *client = NULL;
     assert_ok(dstack_agent_new(address + 5, 5000, &client, &err), err);
-    dstack_agent_key v0 = {0}, v1 = {0};
+    dstack_agent_key v0 = {0}, v1 = {0}, none = {0};
     assert_ok(dstack_agent_get_key(client, "p", "q", "secp256k1", &v0, &err), err);
     assert_ok(dstack_agent_get_key_v1(client, "p", "ed25519", &v1, &err), err);
     assert_int_equal(dstack_secret_len(v0.key), 32);
     assert_int_equal(v0.link.len, 65);
     assert_int_equal(v1.public_key_len, 32);
-    assert_int_equal(dstack_agent_get_key(client, "p", "q", "rsa", &v0, &err), DSTACK_E_PEER);
+    assert_int_equal(dstack_agent_get_key(client, "p", "q", "rsa", &none, &err), DSTACK_E_PEER);
     assert_non_null(strstr(err.message, "Unsupported algorithm"));
     dstack_agent_key_clear(&v0);
     dstack_agent_key_clear(&v1);
