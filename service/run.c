@@ -125,6 +125,6 @@ int run_program(const char *const *argv, bool merge, dstack_buf *out, int64_t ti
     if (WIFSIGNALED(status)) {
         return error_set(err, DSTACK_E_IO, "%s was ended by signal %d", argv[0], WTERMSIG(status));
     }
-    return error_set(err, DSTACK_E_IO, "%s failed with status %d: %s", argv[0],
-                     WEXITSTATUS(status), last_line(&output));
+    return error_set(err, DSTACK_E_IO, "%s failed with status %d: %s", argv[0], WEXITSTATUS(status),
+                     last_line(&output));
 }

@@ -15,12 +15,12 @@
 typedef struct workload workload;
 
 typedef struct workload_options {
-    const char *tee_url;    /* dstack_tee_open() */
-    dstack_bytes sim_root;  /* DER of a pinned simulation root, or empty */
-    dstack_bytes manifest;  /* the app-compose.json that is measured */
-    const char *vm_config;  /* vm_config text that goes into attestations; "" when there is none */
-    const char *state_dir;  /* holds runtime_events.jsonl (0600) and instance_id_seed */
-    int64_t timeout_ms;     /* of one answer of the TEE; 0: its default */
+    const char *tee_url;   /* dstack_tee_open() */
+    dstack_bytes sim_root; /* DER of a pinned simulation root, or empty */
+    dstack_bytes manifest; /* the app-compose.json that is measured */
+    const char *vm_config; /* vm_config text that goes into attestations; "" when there is none */
+    const char *state_dir; /* holds runtime_events.jsonl (0600) and instance_id_seed */
+    int64_t timeout_ms;    /* of one answer of the TEE; 0: its default */
 } workload_options;
 
 /* Opens the TEE and measures, or goes on with what a run before measured. DSTACK_E_STATE when RTMR3

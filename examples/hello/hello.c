@@ -26,8 +26,8 @@
 #define DISK_BYTES 16
 
 struct facts {
-    char key[140];  /* hex of the public key, or why there is none */
-    char disk[64];  /* hex */
+    char key[140]; /* hex of the public key, or why there is none */
+    char disk[64]; /* hex */
     int boots;
 };
 
@@ -61,8 +61,8 @@ static void read_key(char *out, size_t size) {
              "POST /GetKey HTTP/1.1\r\nHost: dstack\r\nContent-Type: application/json\r\n"
              "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
              sizeof body - 1, body);
-    const char *at = ask_agent(request, answer, sizeof answer) ? strstr(answer, "signature_chain")
-                                                               : NULL;
+    const char *at =
+        ask_agent(request, answer, sizeof answer) ? strstr(answer, "signature_chain") : NULL;
     at = at == NULL ? NULL : strchr(at, '[');
     const char *start = at == NULL ? NULL : strchr(at, '"');
     const char *end = start == NULL ? NULL : strchr(start + 1, '"');
@@ -136,7 +136,8 @@ static int page(const struct facts *facts, char *out, size_t size) {
 }
 
 static int json(const struct facts *facts, char *out, size_t size) {
-    return snprintf(out, size, "{\"greeting\":\"%s\",\"key\":\"%s\",\"disk\":\"%s\",\"boots\":%d}\n",
+    return snprintf(out, size,
+                    "{\"greeting\":\"%s\",\"key\":\"%s\",\"disk\":\"%s\",\"boots\":%d}\n",
                     greeting(), facts->key, facts->disk, facts->boots);
 }
 
@@ -152,14 +153,17 @@ static void answer(int fd, struct facts *facts) {
     }
     bool as_json = strncmp(request, "GET /json ", 10) == 0;
     bool known = as_json || strncmp(request, "GET / ", 6) == 0;
-    int len = !known ? snprintf(body, sizeof body, "not found\n")
+    int len = !known    ? snprintf(body, sizeof body, "not found\n")
               : as_json ? json(facts, body, sizeof body)
                         : page(facts, body, sizeof body);
     int head_len = snprintf(head, sizeof head,
                             "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n"
                             "Connection: close\r\n\r\n",
                             known ? "200 OK" : "404 Not Found",
-                            as_json ? "application/json" : known ? "text/html" : "text/plain", len);
+                            as_json ? "application/json"
+                            : known ? "text/html"
+                                    : "text/plain",
+                            len);
     if (write(fd, head, (size_t)head_len) == head_len && write(fd, body, (size_t)len) != len) {
         perror("write");
     }

@@ -135,12 +135,10 @@ DSTACK_API int dstack_runtime_event_line(const char *name, dstack_bytes payload,
  * version 2: the RFC 8785 form of {"name", "payload" (hex), "type"}.
  */
 DSTACK_API int dstack_runtime_event_preimage(const char *name, dstack_bytes payload,
-                                             uint32_t version, dstack_buf *out,
-                                             dstack_error *err);
+                                             uint32_t version, dstack_buf *out, dstack_error *err);
 /** SHA-384 of the preimage: what extends register 3. */
-DSTACK_API int dstack_runtime_event_digest(const char *name, dstack_bytes payload,
-                                           uint32_t version, uint8_t out[DSTACK_REGISTER_SIZE],
-                                           dstack_error *err);
+DSTACK_API int dstack_runtime_event_digest(const char *name, dstack_bytes payload, uint32_t version,
+                                           uint8_t out[DSTACK_REGISTER_SIZE], dstack_error *err);
 
 /** The four registers as a log gives them. */
 typedef struct dstack_registers {
@@ -224,13 +222,13 @@ typedef struct dstack_value {
 
 /** Who runs there. Whether it is proved depends on where it came from. */
 typedef struct dstack_identity {
-    dstack_value app_id;        /**< 20 bytes. */
-    dstack_value compose_hash;  /**< 32 bytes: SHA-256 of the manifest file. */
-    dstack_value instance_id;   /**< 20 bytes, or empty when the manifest has no_instance_id. */
-    dstack_value device_id;     /**< 32 bytes: SHA-256 of the platform's identifier. */
-    dstack_value mr_system;     /**< 32 bytes: firmware, kernel, image and key provider. */
-    dstack_value mr_aggregated; /**< 32 bytes: all of that and the runtime events. */
-    dstack_value os_image_hash; /**< 32 bytes, or empty. */
+    dstack_value app_id;          /**< 20 bytes. */
+    dstack_value compose_hash;    /**< 32 bytes: SHA-256 of the manifest file. */
+    dstack_value instance_id;     /**< 20 bytes, or empty when the manifest has no_instance_id. */
+    dstack_value device_id;       /**< 32 bytes: SHA-256 of the platform's identifier. */
+    dstack_value mr_system;       /**< 32 bytes: firmware, kernel, image and key provider. */
+    dstack_value mr_aggregated;   /**< 32 bytes: all of that and the runtime events. */
+    dstack_value os_image_hash;   /**< 32 bytes, or empty. */
     char key_provider_info[1024]; /**< JSON text {"name","id"}, or "". */
     bool has_init_scripts;        /**< False: not told (older encodings). */
     size_t init_script_count;
@@ -295,16 +293,16 @@ DSTACK_API void dstack_mr_config_document_id(dstack_bytes document,
                                              uint8_t out[DSTACK_REGISTER_SIZE]);
 /** Whether a MR_CONFIG_ID agrees with what the guest found. All zero is "unset" and agrees;
  * `*bound` tells which it was. `document` is needed for version 3. DSTACK_E_REFUSED otherwise. */
-DSTACK_API int dstack_mr_config_check(const uint8_t id[DSTACK_REGISTER_SIZE],
-                                      dstack_bytes document, const dstack_mr_config *local,
-                                      bool *bound, dstack_error *err);
+DSTACK_API int dstack_mr_config_check(const uint8_t id[DSTACK_REGISTER_SIZE], dstack_bytes document,
+                                      const dstack_mr_config *local, bool *bound,
+                                      dstack_error *err);
 
 /* ---- verification ----------------------------------------------------------------------------- */
 
 /** What a claim's trust rests on. */
 typedef enum dstack_anchor {
-    DSTACK_ANCHOR_NONE,            /**< Nothing: not established. */
-    DSTACK_ANCHOR_MEASURED,        /**< In the hardware's signed evidence, or replayed against it. */
+    DSTACK_ANCHOR_NONE,     /**< Nothing: not established. */
+    DSTACK_ANCHOR_MEASURED, /**< In the hardware's signed evidence, or replayed against it. */
     DSTACK_ANCHOR_REFERENCE_IMAGE, /**< Recomputed from an image that the caller supplied. */
     DSTACK_ANCHOR_POLICY,          /**< Allowed by the caller's own policy. */
     DSTACK_ANCHOR_SELF_ASSERTED,   /**< The prover's word, at most consistent with itself. */
@@ -328,8 +326,7 @@ typedef struct dstack_image_question {
  * consistent) and the 32-byte `image_hash`; or an error, which fails the verification.
  */
 typedef int (*dstack_image_check)(void *user, const dstack_image_question *question,
-                                  dstack_anchor *anchor, uint8_t image_hash[32],
-                                  dstack_error *err);
+                                  dstack_anchor *anchor, uint8_t image_hash[32], dstack_error *err);
 
 /** Gives collateral for a quote to the verifier (by dstack_verifier_add_collateral()), when the
  * verifier needs it. */
@@ -337,16 +334,16 @@ typedef int (*dstack_collateral_source)(void *user, struct dstack_verifier *veri
                                         dstack_bytes quote, dstack_error *err);
 
 typedef struct dstack_attestation_options {
-    int64_t now;                      /**< UNIX seconds. */
-    const uint8_t *report_data;       /**< 64 bytes that must be bound; NULL: any. */
-    const char *vm_config;            /**< Text from outside, or NULL for the one inside. */
-    bool boot_time;                   /**< Identity with the registers at the end of the boot. */
-    bool require_mr_config;           /**< Refuse an unset MR_CONFIG_ID. */
-    const struct dstack_policy *policy; /**< TCB policy; NULL: every status but Revoked passes, and
+    int64_t now;                         /**< UNIX seconds. */
+    const uint8_t *report_data;          /**< 64 bytes that must be bound; NULL: any. */
+    const char *vm_config;               /**< Text from outside, or NULL for the one inside. */
+    bool boot_time;                      /**< Identity with the registers at the end of the boot. */
+    bool require_mr_config;              /**< Refuse an unset MR_CONFIG_ID. */
+    const struct dstack_policy *policy;  /**< TCB policy; NULL: every status but Revoked passes, and
                                              the caller judges. */
     dstack_collateral_source collateral; /**< May be NULL: the verifier has it already. */
     void *collateral_user;
-    dstack_image_check image;         /**< May be NULL: the image claim stays self-asserted. */
+    dstack_image_check image; /**< May be NULL: the image claim stays self-asserted. */
     void *image_user;
 } dstack_attestation_options;
 

@@ -49,20 +49,20 @@ DSTACK_API int dstack_cert_report_data(dstack_bytes spki, uint8_t out[DSTACK_REP
 
 /** What goes into a certificate. Zeroed fields are left out or take the default named. */
 typedef struct dstack_cert_spec {
-    const char *org;  /**< O, or NULL. */
-    const char *unit; /**< OU, or NULL. "dstack insecure-dev" marks insecure modes. */
+    const char *org;              /**< O, or NULL. */
+    const char *unit;             /**< OU, or NULL. "dstack insecure-dev" marks insecure modes. */
     const char *subject;          /**< CN. */
     const char *const *alt_names; /**< Host names and IP addresses. */
     size_t alt_name_count;
     bool server_auth;
     bool client_auth;
     bool is_ca;
-    int path_len;        /**< For a CA. */
-    int64_t not_before;  /**< UNIX seconds; 0: 1975-01-01. */
-    int64_t not_after;   /**< UNIX seconds; required. */
-    dstack_bytes app_id; /**< Extension, 20 bytes or empty. */
-    const dstack_identity *app_info; /**< Extension, or NULL. */
-    const char *usage;               /**< Extension, or NULL. */
+    int path_len;                          /**< For a CA. */
+    int64_t not_before;                    /**< UNIX seconds; 0: 1975-01-01. */
+    int64_t not_after;                     /**< UNIX seconds; required. */
+    dstack_bytes app_id;                   /**< Extension, 20 bytes or empty. */
+    const dstack_identity *app_info;       /**< Extension, or NULL. */
+    const char *usage;                     /**< Extension, or NULL. */
     const dstack_attestation *attestation; /**< Extension; written stripped. NULL: none. */
 } dstack_cert_spec;
 
@@ -122,11 +122,11 @@ typedef struct dstack_cert_check {
     /** Root certificate(s) to chain to (PEM or DER); empty: no chain is asked for, and nothing that
      * an issuer claims counts. */
     dstack_bytes root;
-    dstack_bytes intermediates;  /**< PEM or empty. */
-    const char *host;            /**< Name that must be covered, or NULL. */
-    const char *usage;           /**< Required value of the usage extension, or NULL. */
-    dstack_bytes app_id;         /**< Required app id (issuer's claim), or empty. */
-    bool require_attestation;    /**< Absence is a refusal. A present one is verified always when a
+    dstack_bytes intermediates; /**< PEM or empty. */
+    const char *host;           /**< Name that must be covered, or NULL. */
+    const char *usage;          /**< Required value of the usage extension, or NULL. */
+    dstack_bytes app_id;        /**< Required app id (issuer's claim), or empty. */
+    bool require_attestation;   /**< Absence is a refusal. A present one is verified always when a
                                       verifier is given. */
     const dstack_attestation_options *attestation; /**< Passed on; its report_data and now are set
                                                         here. */
@@ -182,9 +182,8 @@ typedef struct dstack_csr dstack_csr;
 /** Appends the version 2 encoding and its DER signature by the key. The attestation must be bound to
  * that key; it is written whole. */
 DSTACK_API int dstack_csr_build(const dstack_csr_spec *spec, const dstack_secret *key,
-                                const dstack_attestation *attestation,
-                                dstack_attestation_form form, dstack_buf *csr,
-                                dstack_buf *signature, dstack_error *err);
+                                const dstack_attestation *attestation, dstack_attestation_form form,
+                                dstack_buf *csr, dstack_buf *signature, dstack_error *err);
 /** Parses version 1 or 2 and verifies the signature over the received bytes, and the confirmation
  * text. DSTACK_E_FORMAT, DSTACK_E_CRYPTO. The attestation inside is not verified. */
 DSTACK_API int dstack_csr_parse(unsigned version, dstack_bytes csr, dstack_bytes signature,

@@ -66,8 +66,7 @@ DSTACK_API int dstack_env_decrypt(dstack_bytes blob, const dstack_secret *key,
 
 /** The file `.decrypted-env` for scripts: KEY=value lines, values quoted where a shell needs it.
  * A NULL secret stands for the empty text of an empty environment. */
-DSTACK_API int dstack_env_to_script(const dstack_env *env, dstack_secret **out,
-                                    dstack_error *err);
+DSTACK_API int dstack_env_to_script(const dstack_env *env, dstack_secret **out, dstack_error *err);
 /** The file `.decrypted-env.json`, byte-exact values: what programs read. */
 DSTACK_API int dstack_env_to_json(const dstack_env *env, dstack_secret **out, dstack_error *err);
 

@@ -21,7 +21,7 @@ extern "C" {
 
 /** What failed and why: what was expected, what was found, and where. Never holds a secret. */
 typedef struct dstack_error {
-    dstack_status status;                     /**< DSTACK_OK when nothing failed. */
+    dstack_status status;                    /**< DSTACK_OK when nothing failed. */
     char message[DSTACK_ERROR_MESSAGE_SIZE]; /**< UTF-8 text for people, without a final newline. */
 } dstack_error;
 

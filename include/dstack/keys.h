@@ -24,12 +24,12 @@
 extern "C" {
 #endif
 
-#define DSTACK_APP_ID_SIZE 20        /**< Bytes of an app id. */
-#define DSTACK_INSTANCE_ID_SIZE 20   /**< Bytes of an instance id. */
-#define DSTACK_KEY_SIZE 32           /**< Bytes of every derived key. */
-#define DSTACK_K256_PUBLIC_SIZE 33   /**< Bytes of a compressed secp256k1 point. */
-#define DSTACK_SIGNATURE_SIZE 65     /**< Bytes of a recoverable signature. */
-#define DSTACK_KEY_CONTEXT_MAX 16    /**< Most context items of one derivation. */
+#define DSTACK_APP_ID_SIZE 20      /**< Bytes of an app id. */
+#define DSTACK_INSTANCE_ID_SIZE 20 /**< Bytes of an instance id. */
+#define DSTACK_KEY_SIZE 32         /**< Bytes of every derived key. */
+#define DSTACK_K256_PUBLIC_SIZE 33 /**< Bytes of a compressed secp256k1 point. */
+#define DSTACK_SIGNATURE_SIZE 65   /**< Bytes of a recoverable signature. */
+#define DSTACK_KEY_CONTEXT_MAX 16  /**< Most context items of one derivation. */
 
 /* ---- primitives --------------------------------------------------------------------------- */
 
@@ -103,8 +103,7 @@ DSTACK_API int dstack_key_sign_env_legacy(const dstack_secret *root, dstack_byte
                                           dstack_error *err);
 /** The signer (33 bytes) of a `dstack_key_sign_app` signature. The caller compares it. */
 DSTACK_API int dstack_key_app_signer(dstack_bytes app_id, dstack_bytes app_public,
-                                     dstack_bytes signature, uint8_t signer[33],
-                                     dstack_error *err);
+                                     dstack_bytes signature, uint8_t signer[33], dstack_error *err);
 /** The signers of the two environment key signatures. Freshness is the caller's business. */
 DSTACK_API int dstack_key_env_signer(dstack_bytes app_id, uint64_t timestamp,
                                      dstack_bytes public_key, dstack_bytes signature,
@@ -156,9 +155,9 @@ DSTACK_API int dstack_app_key_derive_v1(const dstack_secret *k256_key, dstack_by
  * DSTACK_E_FORMAT for a malformed signature, DSTACK_E_CRYPTO where the chain does not hold.
  */
 DSTACK_API int dstack_key_chain_verify(dstack_bytes public_key, dstack_bytes purpose,
-                                       dstack_bytes link, dstack_bytes issued,
-                                       dstack_bytes app_id, dstack_bytes kms_root,
-                                       uint8_t app_public[33], dstack_error *err);
+                                       dstack_bytes link, dstack_bytes issued, dstack_bytes app_id,
+                                       dstack_bytes kms_root, uint8_t app_public[33],
+                                       dstack_error *err);
 /** The same for v1: the link is over algorithm, domain and public key. */
 DSTACK_API int dstack_key_chain_verify_v1(dstack_bytes public_key, dstack_bytes domain,
                                           dstack_key_algorithm algorithm, dstack_bytes link,

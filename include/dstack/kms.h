@@ -35,20 +35,22 @@ typedef int (*dstack_kms_attest)(void *user, const uint8_t report_data[DSTACK_RE
 
 /** All strings and bytes are copied; the callbacks' `user` and the verifier must outlive the client. */
 typedef struct dstack_kms_options {
-    const char *url;      /**< "https://host:port"; "/prpc" is added unless it ends so. */
-    dstack_bytes root_ca; /**< PEM of the KMS root CA; empty: taken from the server at first contact,
+    const char *url; /**< "https://host:port"; "/prpc" is added unless it ends so. */
+    dstack_bytes
+        root_ca; /**< PEM of the KMS root CA; empty: taken from the server at first contact,
                                where its evidence is then required. */
     struct dstack_verifier *verifier; /**< Judges the server's evidence; NULL: it is not judged, and
                                            `root_ca` must be given. */
     const dstack_attestation_options *attestation; /**< How to judge it, or NULL for the defaults;
                                                         borrowed. `now` and `report_data` are set by
                                                         the client. */
-    bool require_attestation; /**< A server without evidence is refused. */
+    bool require_attestation;                      /**< A server without evidence is refused. */
     dstack_kms_attest attest; /**< For dstack_kms_app_keys(); may be NULL otherwise. */
     void *user;
     int connect_timeout_ms; /**< 0: 5000. */
     int total_timeout_ms;   /**< Of one request; 0: 60000. */
-    const char *connect_address; /**< "ip:port" to connect to instead of resolving the URL's host. */
+    const char
+        *connect_address; /**< "ip:port" to connect to instead of resolving the URL's host. */
 } dstack_kms_options;
 
 /** Checks the options; no connection is made yet. DSTACK_E_ARGUMENT. */
@@ -96,10 +98,10 @@ DSTACK_API int dstack_kms_sign_cert(dstack_kms *kms, dstack_bytes csr, dstack_by
 
 /** The key that environments of an app are encrypted to, with its signatures. */
 typedef struct dstack_kms_env_answer {
-    uint8_t public_key[32];   /**< X25519. */
-    dstack_buf signature;     /**< 65 bytes, older form. */
-    uint64_t timestamp;       /**< UNIX seconds, part of the newer signature. */
-    dstack_buf signature_v1;  /**< 65 bytes over timestamp and key, or empty from old servers. */
+    uint8_t public_key[32];  /**< X25519. */
+    dstack_buf signature;    /**< 65 bytes, older form. */
+    uint64_t timestamp;      /**< UNIX seconds, part of the newer signature. */
+    dstack_buf signature_v1; /**< 65 bytes over timestamp and key, or empty from old servers. */
 } dstack_kms_env_answer;
 
 /** Accepts NULL. */

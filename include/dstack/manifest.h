@@ -51,18 +51,18 @@ typedef struct dstack_manifest_fields {
     const char *pre_launch_script;
     const char *const *init_scripts; /**< At most DSTACK_INIT_SCRIPTS_MAX. */
     size_t init_script_count;
-    bool public_logs;    /**< Default false. */
-    bool public_sysinfo; /**< Default false. */
-    bool public_tcbinfo; /**< Default true. */
+    bool public_logs;                 /**< Default false. */
+    bool public_sysinfo;              /**< Default false. */
+    bool public_tcbinfo;              /**< Default true. */
     dstack_key_provider key_provider; /**< kms_enabled and the other old keys are folded in. */
     dstack_bytes key_provider_id;     /**< Pinned provider id; empty: not pinned. */
     bool gateway_enabled;             /**< gateway_enabled, tproxy_enabled or feature tproxy-net. */
     const char *const *allowed_envs;
     size_t allowed_env_count;
     bool no_instance_id;
-    bool secure_time;       /**< Default true. */
-    const char *storage_fs; /**< "ext4" (default) or "zfs". */
-    bool storage_discard;   /**< Default true. */
+    bool secure_time;              /**< Default true. */
+    const char *storage_fs;        /**< "ext4" (default) or "zfs". */
+    bool storage_discard;          /**< Default true. */
     const char *storage_integrity; /**< "none" (default) or "aead". */
     uint64_t swap_size;            /**< Bytes. */
     uint32_t event_log_version;    /**< 1 (default) or 2. */
@@ -106,9 +106,9 @@ DSTACK_API const char *dstack_manifest_warning(const dstack_manifest *manifest, 
 
 /** What the running system is, for requirements. */
 typedef struct dstack_manifest_host {
-    const char *os_version;  /**< VERSION_ID of the image, for example "0.6.0". */
+    const char *os_version; /**< VERSION_ID of the image, for example "0.6.0". */
     dstack_tee_variant tee;
-    bool tdx_lite;           /**< vm_config says tdx_attestation_variant "lite". */
+    bool tdx_lite;            /**< vm_config says tdx_attestation_variant "lite". */
     dstack_bytes user_config; /**< Raw text; empty: none. */
 } dstack_manifest_host;
 

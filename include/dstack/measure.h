@@ -25,30 +25,30 @@ extern "C" {
  * bytes; `dstack_image_clear()` releases what the loader allocated.
  */
 typedef struct dstack_image {
-    dstack_buf firmware;  /**< OVMF with TDVF metadata. */
-    dstack_buf kernel;    /**< bzImage as distributed, before any loader touched its header. */
+    dstack_buf firmware; /**< OVMF with TDVF metadata. */
+    dstack_buf kernel;   /**< bzImage as distributed, before any loader touched its header. */
     dstack_buf initrd;
-    dstack_buf cmdline;   /**< Kernel command line without the suffix that the firmware adds. */
+    dstack_buf cmdline; /**< Kernel command line without the suffix that the firmware adds. */
     bool kernel_header_normalized; /**< Firmware measures the kernel with its distributed header. */
-    bool cfv_from_file;   /**< Digest of the configuration volume is that of the file's content
+    bool cfv_from_file;     /**< Digest of the configuration volume is that of the file's content
                            * (metadata `tdvf_constants: "file"`); else the constant of dstack's own
                            * firmware build. */
-    bool is_dev;          /**< Development image. */
-    char version[32];     /**< Image version, empty when the metadata has none. */
+    bool is_dev;            /**< Development image. */
+    char version[32];       /**< Image version, empty when the metadata has none. */
     char os_image_hash[65]; /**< Hex SHA-256 of sha256sum.txt; empty when the folder has none. */
 } dstack_image;
 
 /** The part of vm_config that decides about registers. `dstack_vm_shape_init()` sets defaults. */
 typedef struct dstack_vm_shape {
     uint32_t cpu_count;
-    uint64_t memory_size;      /**< Bytes. */
-    uint32_t qemu_version[3];  /**< 9.1.0 when the text names none; below 8.0.0 is refused. */
-    bool two_pass;             /**< vm_config `qemu_single_pass_add_pages`, which is misnamed. */
+    uint64_t memory_size;     /**< Bytes. */
+    uint32_t qemu_version[3]; /**< 9.1.0 when the text names none; below 8.0.0 is refused. */
+    bool two_pass;            /**< vm_config `qemu_single_pass_add_pages`, which is misnamed. */
     bool pic;
     bool hugepages, hotplug_off, swtpm;
     uint64_t pci_hole64_size;
     uint32_t num_gpus, num_nvswitches, num_nics, num_verity_volumes;
-    bool has_acpi;             /**< The three digests below are given. */
+    bool has_acpi;                            /**< The three digests below are given. */
     uint8_t acpi_loader[DSTACK_MEASURE_SIZE]; /**< SHA-384 of what QEMU hands over as */
     uint8_t acpi_rsdp[DSTACK_MEASURE_SIZE];   /**< etc/table-loader, etc/acpi/rsdp and */
     uint8_t acpi_tables[DSTACK_MEASURE_SIZE]; /**< etc/acpi/tables, before linking. */
@@ -56,11 +56,11 @@ typedef struct dstack_vm_shape {
 
 /** One predicted event. */
 typedef struct dstack_measure_event {
-    uint32_t rtmr;              /**< 0 to 2. */
-    uint32_t type;              /**< TCG event type. */
-    const char *name;           /**< For people; static. */
+    uint32_t rtmr;    /**< 0 to 2. */
+    uint32_t type;    /**< TCG event type. */
+    const char *name; /**< For people; static. */
     uint8_t digest[DSTACK_MEASURE_SIZE];
-    char payload[40];           /**< What the event log carries beside the digest. */
+    char payload[40]; /**< What the event log carries beside the digest. */
 } dstack_measure_event;
 
 /** Registers and the events behind them, in log order. */
@@ -134,8 +134,8 @@ DSTACK_API int dstack_measure_from_document(dstack_bytes document, const dstack_
  * @param os_image_hash  64 hex digits of the identity; may be NULL
  * @return DSTACK_E_NOT_FOUND without material, DSTACK_E_REFUSED when something differs.
  */
-DSTACK_API int dstack_measure_material_check(const dstack_vm_config *config,
-                                             char os_image_hash[65], dstack_error *err);
+DSTACK_API int dstack_measure_material_check(const dstack_vm_config *config, char os_image_hash[65],
+                                             dstack_error *err);
 
 /** Compares a quote's registers with the predicted ones. DSTACK_E_REFUSED names the first that
  * differs, with both values. */

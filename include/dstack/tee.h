@@ -51,15 +51,16 @@ typedef struct dstack_tee_info {
     const char *platform; /**< Variant name used in evidence: "dstack-tdx". */
     uint8_t mrtd[DSTACK_TEE_REGISTER_SIZE];
     uint8_t rtmr[DSTACK_TEE_RTMR_COUNT][DSTACK_TEE_REGISTER_SIZE];
-    uint8_t mr_config_id[DSTACK_TEE_REGISTER_SIZE]; /**< What the host bound at launch; may be zero. */
+    uint8_t
+        mr_config_id[DSTACK_TEE_REGISTER_SIZE]; /**< What the host bound at launch; may be zero. */
 } dstack_tee_info;
 
 /** Raw material of an attestation; `dstack_tee_report_clear()` releases it. */
 typedef struct dstack_tee_report {
-    const char *platform;    /**< Variant name: "dstack-tdx". */
-    dstack_buf quote;        /**< TDX quote over the report data. */
-    dstack_buf boot_log;     /**< CC event log (TCG PC Client format) that replays to RTMR0 to RTMR2. */
-    dstack_tee_info info;    /**< Registers as they stand in the quote. */
+    const char *platform; /**< Variant name: "dstack-tdx". */
+    dstack_buf quote;     /**< TDX quote over the report data. */
+    dstack_buf boot_log; /**< CC event log (TCG PC Client format) that replays to RTMR0 to RTMR2. */
+    dstack_tee_info info; /**< Registers as they stand in the quote. */
 } dstack_tee_report;
 
 /**

@@ -50,11 +50,11 @@ typedef enum dstack_tls_client_certs {
 
 typedef struct dstack_tls_server {
     dstack_tls_client_certs client_certs;
-    dstack_bytes root;         /**< For DSTACK_TLS_CLIENT_ROOT: PEM; must outlive the sessions. */
-    dstack_tls_verify verify;  /**< Further judgement, or NULL. */
+    dstack_bytes root;        /**< For DSTACK_TLS_CLIENT_ROOT: PEM; must outlive the sessions. */
+    dstack_tls_verify verify; /**< Further judgement, or NULL. */
     void *user;
-    const char *const *alpn;   /**< Offered protocols, NULL-terminated; NULL: "http/1.1". */
-    int64_t (*now)(void);      /**< Clock; NULL: the system's. */
+    const char *const *alpn; /**< Offered protocols, NULL-terminated; NULL: "http/1.1". */
+    int64_t (*now)(void);    /**< Clock; NULL: the system's. */
 } dstack_tls_server;
 
 /**
@@ -75,13 +75,13 @@ DSTACK_API int dstack_tls_peer_cert(struct gnutls_session_int *session, dstack_c
 /* ---- connections ------------------------------------------------------------------------------ */
 
 typedef struct dstack_tls_client {
-    const char *host;      /**< Server name sent and checked against the certificate. */
-    bool skip_host_check;  /**< Evidence alone decides who the server is. */
-    dstack_bytes root;     /**< PEM of the only accepted root; empty: no chain is checked, and
+    const char *host;     /**< Server name sent and checked against the certificate. */
+    bool skip_host_check; /**< Evidence alone decides who the server is. */
+    dstack_bytes root;    /**< PEM of the only accepted root; empty: no chain is checked, and
                                 `verify` must be given or `insecure` set. */
-    bool system_roots;     /**< Chain to the system's trust store instead. */
-    bool insecure;         /**< Accept any server: only for fetching what is verified otherwise. */
-    const char *usage;     /**< Required usage extension (needs a root), or NULL. */
+    bool system_roots;    /**< Chain to the system's trust store instead. */
+    bool insecure;        /**< Accept any server: only for fetching what is verified otherwise. */
+    const char *usage;    /**< Required usage extension (needs a root), or NULL. */
     const dstack_tls_identity *identity; /**< Client certificate, or NULL. */
     dstack_tls_verify verify;            /**< Further judgement, or NULL. */
     void *user;

@@ -159,14 +159,13 @@ static json_t *claims_json(const dstack_verified *v) {
 
 int dstack_verified_to_json(const dstack_verified *v, dstack_buf *out, dstack_error *err) {
     DSTACK_AUTO(json)
-    json_t *object =
-        json_pack("{s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:s, s:o}", "tee_variant",
-                  dstack_tee_variant_name(v->variant), "tcb_status", dstack_verified_tcb_status(v),
-                  "advisory_ids", advisories_json(v), "anchor", v->quote.anchor.name,
-                  "external_root", !v->quote.anchor.builtin, "report_data",
-                  json_hex(dstack_verified_report_data(v)), "app_info",
-                  attest_identity_json(&v->identity), "os_image_anchor",
-                  dstack_anchor_name(v->image_anchor), "claims", claims_json(v));
+    json_t *object = json_pack(
+        "{s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:s, s:o}", "tee_variant",
+        dstack_tee_variant_name(v->variant), "tcb_status", dstack_verified_tcb_status(v),
+        "advisory_ids", advisories_json(v), "anchor", v->quote.anchor.name, "external_root",
+        !v->quote.anchor.builtin, "report_data", json_hex(dstack_verified_report_data(v)),
+        "app_info", attest_identity_json(&v->identity), "os_image_anchor",
+        dstack_anchor_name(v->image_anchor), "claims", claims_json(v));
     if (object == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for the report");
     }

@@ -14,17 +14,17 @@
 #define DSTACK_AUTO(name) __attribute__((cleanup(auto_##name)))
 
 /* For a pointer type released by free_fn(pointer): the variable is of type `type *`. */
-#define DSTACK_AUTO_DEFINE(name, type, free_fn)                                                     \
-    static inline void auto_##name(type **p) {                                                      \
-        if (*p != NULL) {                                                                           \
-            free_fn(*p);                                                                            \
-        }                                                                                           \
+#define DSTACK_AUTO_DEFINE(name, type, free_fn)                                                    \
+    static inline void auto_##name(type **p) {                                                     \
+        if (*p != NULL) {                                                                          \
+            free_fn(*p);                                                                           \
+        }                                                                                          \
     }
 
 /* For a struct cleared in place by clear_fn(&struct). */
-#define DSTACK_AUTO_DEFINE_CLEAR(name, type, clear_fn)                                              \
-    static inline void auto_##name(type *p) {                                                       \
-        clear_fn(p);                                                                                \
+#define DSTACK_AUTO_DEFINE_CLEAR(name, type, clear_fn)                                             \
+    static inline void auto_##name(type *p) {                                                      \
+        clear_fn(p);                                                                               \
     }
 
 DSTACK_AUTO_DEFINE_CLEAR(buf, dstack_buf, dstack_buf_clear)

@@ -94,8 +94,7 @@ static int sync_parent(const char *path, dstack_error *err) {
 
 static int write_temporary(const char *path, char **temporary, dstack_bytes content, mode_t mode,
                            dstack_error *err) {
-    if (sodium_init() < 0 ||
-        asprintf(temporary, "%s.%08x.tmp", path, randombytes_random()) < 0) {
+    if (sodium_init() < 0 || asprintf(temporary, "%s.%08x.tmp", path, randombytes_random()) < 0) {
         *temporary = NULL;
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
     }

@@ -78,7 +78,8 @@ static int need_account(dstack_acme *acme, dstack_error *err) {
         return 0;
     }
     DSTACK_AUTO(response) acme_response answer = {0};
-    int rc = acme_post(acme, acme->new_account_url, "{\"termsOfServiceAgreed\":true}", &answer, err);
+    int rc =
+        acme_post(acme, acme->new_account_url, "{\"termsOfServiceAgreed\":true}", &answer, err);
     if (rc != 0) {
         return rc;
     }
@@ -91,7 +92,8 @@ static int need_account(dstack_acme *acme, dstack_error *err) {
 }
 
 static int copy_options(dstack_acme *acme, const dstack_acme_options *options, dstack_error *err) {
-    acme->request_timeout_ms = options->request_timeout_ms > 0 ? options->request_timeout_ms : 30000;
+    acme->request_timeout_ms =
+        options->request_timeout_ms > 0 ? options->request_timeout_ms : 30000;
     acme->curl = curl_easy_init();
     acme->directory_url = strdup(options->directory_url);
     acme->ca_file = options->ca_file == NULL ? NULL : strdup(options->ca_file);
@@ -136,7 +138,8 @@ static int new_order(dstack_acme *acme, const char *const *names, size_t count, 
                      json_t **order, dstack_error *err) {
     DSTACK_AUTO(json) json_t *identifiers = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(identifiers, json_pack("{s:s,s:s}", "type", "dns", "value", names[i]));
+        json_array_append_new(identifiers,
+                              json_pack("{s:s,s:s}", "type", "dns", "value", names[i]));
     }
     DSTACK_AUTO(json) json_t *request = json_pack("{s:O}", "identifiers", identifiers);
     DSTACK_AUTO(buf) dstack_buf text = {0};

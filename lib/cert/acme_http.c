@@ -166,8 +166,8 @@ static int problem(const char *url, const acme_response *response, bool *bad_non
     json_str_or(doc, "type", "", &type, NULL);
     json_str_or(doc, "detail", detail, &detail, NULL);
     *bad_nonce = strcmp(type, "urn:ietf:params:acme:error:badNonce") == 0;
-    return error_set(err, DSTACK_E_PEER, "ACME server answered %ld to %s: %s%s%s",
-                     response->status, url, type, type[0] != '\0' ? ": " : "", detail);
+    return error_set(err, DSTACK_E_PEER, "ACME server answered %ld to %s: %s%s%s", response->status,
+                     url, type, type[0] != '\0' ? ": " : "", detail);
 }
 
 int acme_get(dstack_acme *acme, const char *url, acme_response *out, dstack_error *err) {

@@ -26,7 +26,7 @@ struct dstack_acme {
 /* One answer. Owned by the caller; cleared with acme_response_clear. */
 typedef struct acme_response {
     long status;
-    char *location;    /* Location header or NULL */
+    char *location;      /* Location header or NULL */
     int64_t retry_after; /* seconds from the Retry-After header, 0 when absent or a date */
     dstack_buf body;
 } acme_response;

@@ -55,8 +55,8 @@ int acme_dns01_value(const ecdsa_key *key, const char *token, dstack_buf *out, d
  * writer; the JWK is made here and inserted as an object. */
 static int protected_header(const ecdsa_private *key, const char *account_url, const char *nonce,
                             const char *url, dstack_buf *out, dstack_error *err) {
-    DSTACK_AUTO(json) json_t *header = json_pack("{s:s,s:s,s:s}", "alg", "ES256", "nonce", nonce,
-                                                 "url", url);
+    DSTACK_AUTO(json)
+    json_t *header = json_pack("{s:s,s:s,s:s}", "alg", "ES256", "nonce", nonce, "url", url);
     if (header == NULL) {
         return error_set(err, DSTACK_E_FORMAT, "ACME server sent a URL or nonce that is not text");
     }

@@ -233,16 +233,15 @@ int dstack_cert_to_json(const dstack_cert *cert, dstack_buf *out, dstack_error *
     char subject[256], issuer[256];
     const x509_cert *x = &cert->x509;
     DSTACK_AUTO(json)
-    json_t *object =
-        json_pack("{s:s, s:s, s:o, s:I, s:I, s:b, s:o, s:o, s:s?, s:o, s:o, s:o}", "subject",
-                  x509_name_text(x->subject, subject, sizeof subject), "issuer",
-                  x509_name_text(x->issuer, issuer, sizeof issuer), "serial", json_hex(x->serial),
-                  "not_before", (json_int_t)x->not_before, "not_after", (json_int_t)x->not_after,
-                  "is_ca", x->is_ca, "names", names_json(x), "public_key", json_hex(x->spki),
-                  "usage", cert->usage, "app_id",
-                  cert->app_id.len == 0 ? json_null() : json_hex(cert->app_id), "app_info",
-                  cert->has_app_info ? attest_identity_json(&cert->app_info) : json_null(),
-                  "attestation", attestation_json(cert->attestation));
+    json_t *object = json_pack(
+        "{s:s, s:s, s:o, s:I, s:I, s:b, s:o, s:o, s:s?, s:o, s:o, s:o}", "subject",
+        x509_name_text(x->subject, subject, sizeof subject), "issuer",
+        x509_name_text(x->issuer, issuer, sizeof issuer), "serial", json_hex(x->serial),
+        "not_before", (json_int_t)x->not_before, "not_after", (json_int_t)x->not_after, "is_ca",
+        x->is_ca, "names", names_json(x), "public_key", json_hex(x->spki), "usage", cert->usage,
+        "app_id", cert->app_id.len == 0 ? json_null() : json_hex(cert->app_id), "app_info",
+        cert->has_app_info ? attest_identity_json(&cert->app_info) : json_null(), "attestation",
+        attestation_json(cert->attestation));
     if (object == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for the certificate's JSON");
     }

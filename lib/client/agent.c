@@ -147,8 +147,8 @@ static int key_read(const json_t *answer, dstack_agent_key *out, dstack_error *e
     return hex_decode_fixed(public_key, out->public_key, len, err);
 }
 
-static int key_call(dstack_agent *agent, const char *path, json_t *arguments,
-                    dstack_agent_key *out, dstack_error *err) {
+static int key_call(dstack_agent *agent, const char *path, json_t *arguments, dstack_agent_key *out,
+                    dstack_error *err) {
     memset(out, 0, sizeof *out);
     DSTACK_AUTO(json) json_t *answer = NULL;
     int rc = call(agent, path, arguments, &answer, err);
@@ -163,10 +163,10 @@ static int key_call(dstack_agent *agent, const char *path, json_t *arguments,
 
 int dstack_agent_get_key(dstack_agent *agent, const char *path, const char *purpose,
                          const char *algorithm, dstack_agent_key *out, dstack_error *err) {
-    return key_call(agent, "/GetKey",
-                    json_pack("{s:s,s:s,s:s}", "path", path, "purpose", purpose, "algorithm",
-                              algorithm),
-                    out, err);
+    return key_call(
+        agent, "/GetKey",
+        json_pack("{s:s,s:s,s:s}", "path", path, "purpose", purpose, "algorithm", algorithm), out,
+        err);
 }
 
 int dstack_agent_get_key_v1(dstack_agent *agent, const char *domain, const char *algorithm,

@@ -123,8 +123,7 @@ static int judge_by_evidence(const dstack_bytes *chain, size_t count, void *user
     }
     int64_t now = clock_unix();
     dstack_attestation_options options = attestation_options(kms, now);
-    dstack_cert_check check = {
-        .now = now, .require_attestation = true, .attestation = &options};
+    dstack_cert_check check = {.now = now, .require_attestation = true, .attestation = &options};
     rc = dstack_cert_verify(kms->verifier, cert, &check, NULL, err);
     return error_prefix(err, rc, "the KMS's certificate");
 }
@@ -182,8 +181,8 @@ static http_client *open_client(dstack_kms *kms, const struct own_identity *own,
 
 /* The server's own words: its error text, or the start of its body. */
 static int peer_error(const char *method, const http_client_response *answer, dstack_error *err) {
-    DSTACK_AUTO(json) json_t *doc =
-        json_parse(bytes_of_buf(&answer->body), ANSWER_MAX, "error answer", NULL);
+    DSTACK_AUTO(json)
+    json_t *doc = json_parse(bytes_of_buf(&answer->body), ANSWER_MAX, "error answer", NULL);
     const char *text = NULL;
     if (doc != NULL && json_need_str(doc, "error", &text, NULL) == 0) {
         return error_set(err, DSTACK_E_PEER, "%s", text);
@@ -322,8 +321,8 @@ int dstack_kms_app_keys(dstack_kms *kms, const char *vm_config, dstack_app_keys 
     struct own_identity own = {0};
     int rc = dstack_kms_root_ca(kms, &root, err);
     rc = rc != 0 ? rc : make_identity(kms, &own, err);
-    DSTACK_AUTO(json) json_t *request =
-        json_pack("{s:i,s:s}", "api_version", 1, "vm_config", vm_config);
+    DSTACK_AUTO(json)
+    json_t *request = json_pack("{s:i,s:s}", "api_version", 1, "vm_config", vm_config);
     DSTACK_AUTO(buf) dstack_buf body = {0};
     rc = rc != 0 ? rc : json_write(request, false, &body, err);
     DSTACK_AUTO(json) json_t *answer = NULL;
@@ -403,7 +402,8 @@ int dstack_kms_env_key(dstack_kms *kms, dstack_bytes app_id, dstack_kms_env_answ
     DSTACK_AUTO(json) json_t *answer = NULL;
     int64_t timestamp = 0;
     rc = json_write(request, false, &body, err);
-    rc = rc != 0 ? rc : call(kms, NULL, "GetAppEnvEncryptPubKey", bytes_of_buf(&body), &answer, err);
+    rc =
+        rc != 0 ? rc : call(kms, NULL, "GetAppEnvEncryptPubKey", bytes_of_buf(&body), &answer, err);
     rc = rc != 0 ? rc : json_need_hex(answer, "public_key", out->public_key, 32, err);
     rc = rc != 0 ? rc : json_hex_or_empty(answer, "signature", &out->signature, err);
     rc = rc != 0 ? rc : json_hex_or_empty(answer, "signature_v1", &out->signature_v1, err);

@@ -24,7 +24,8 @@ typedef struct document {
     bool kernel_header_normalized;
 } document;
 
-static void put_named(dstack_buf *out, const char *name, const uint8_t digest[DSTACK_MEASURE_SIZE]) {
+static void put_named(dstack_buf *out, const char *name,
+                      const uint8_t digest[DSTACK_MEASURE_SIZE]) {
     cbor_put_text(out, name);
     cbor_put_bytes(out, bytes_of(digest, DSTACK_MEASURE_SIZE));
 }

@@ -100,10 +100,10 @@ int kernel_patch_header(dstack_bytes kernel, uint64_t initrd_size, uint64_t memo
 }
 
 typedef struct pe_layout {
-    size_t checksum;        /* offset of the field */
-    size_t directory;       /* offset of the certificate table's entry; 0 for none */
-    uint32_t certificates;  /* size of the certificate table */
-    uint32_t headers;       /* SizeOfHeaders */
+    size_t checksum;       /* offset of the field */
+    size_t directory;      /* offset of the certificate table's entry; 0 for none */
+    uint32_t certificates; /* size of the certificate table */
+    uint32_t headers;      /* SizeOfHeaders */
     size_t section_count;
     struct {
         uint32_t offset, size;

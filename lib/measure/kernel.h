@@ -24,7 +24,6 @@ int kernel_patch_header(dstack_bytes kernel, uint64_t initrd_size, uint64_t memo
 
 /* Authenticode digest of a PE file (Windows Authenticode Portable Executable Signature Format, as
  * EDK2 computes it). out takes hash_size(algorithm) bytes. */
-int kernel_authenticode(dstack_bytes pe, hash_algorithm algorithm, uint8_t *out,
-                        dstack_error *err);
+int kernel_authenticode(dstack_bytes pe, hash_algorithm algorithm, uint8_t *out, dstack_error *err);
 
 #endif

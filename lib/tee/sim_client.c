@@ -53,8 +53,8 @@ static int connect_socket(const char *path, dstack_error *err) {
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
         /* A full backlog, or a socket whose server is about to come back. */
         const bool is_passing = errno == EAGAIN || errno == ECONNREFUSED;
-        const int rc = error_set_errno(
-            err, is_passing ? DSTACK_E_TIMEOUT : DSTACK_E_NOT_FOUND, "simulated TEE at %s", path);
+        const int rc = error_set_errno(err, is_passing ? DSTACK_E_TIMEOUT : DSTACK_E_NOT_FOUND,
+                                       "simulated TEE at %s", path);
         close(fd);
         return rc;
     }
@@ -81,8 +81,8 @@ static void sleep_ms(int64_t ms) {
 /* A file descriptor, or a negative status. Busy is waited for until the deadline. */
 static int open_channel(const sim_client *client, int64_t deadline, dstack_error *err) {
     for (;;) {
-        const int fd = client->is_socket ? connect_socket(client->path, err)
-                                         : open_port(client->path, err);
+        const int fd =
+            client->is_socket ? connect_socket(client->path, err) : open_port(client->path, err);
         if (fd != DSTACK_E_TIMEOUT || clock_monotonic_ms() >= deadline) {
             return fd;
         }

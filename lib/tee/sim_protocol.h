@@ -28,9 +28,9 @@ typedef enum sim_call { SIM_INFO, SIM_EXTEND, SIM_QUOTE, SIM_CCEL, SIM_CALL_COUN
 typedef struct sim_request {
     uint64_t id;
     sim_call call;
-    uint64_t index;                              /* extend */
-    uint8_t digest[DSTACK_TEE_REGISTER_SIZE];    /* extend */
-    dstack_bytes event;                          /* extend, borrowed */
+    uint64_t index;                                   /* extend */
+    uint8_t digest[DSTACK_TEE_REGISTER_SIZE];         /* extend */
+    dstack_bytes event;                               /* extend, borrowed */
     uint8_t report_data[DSTACK_TEE_REPORT_DATA_SIZE]; /* quote */
 } sim_request;
 

@@ -35,11 +35,13 @@ static int find_hash(const char *cmdline, uint8_t out[32], dstack_error *err) {
         p += word;
     }
     if (count == 0) {
-        return error_set(err, DSTACK_E_NOT_FOUND, "the kernel command line pins no simulation root");
+        return error_set(err, DSTACK_E_NOT_FOUND,
+                         "the kernel command line pins no simulation root");
     }
     if (count > 1 || memchr(cmdline, '"', len) != NULL) {
-        return error_set(err, DSTACK_E_REFUSED, "the kernel command line pins a simulation root "
-                                                "twice, or has quotes");
+        return error_set(err, DSTACK_E_REFUSED,
+                         "the kernel command line pins a simulation root "
+                         "twice, or has quotes");
     }
     char text[65] = {0};
     if (found_len != 64) {

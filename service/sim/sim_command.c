@@ -69,18 +69,41 @@ static bool parse_arguments(int argc, char **argv, arguments *out) {
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "h", long_options, NULL)) != -1;) {
         switch (option) {
-        case 'i': out->init = optarg; break;
-        case 's': out->seed = optarg; break;
-        case 'k': out->keys = optarg; break;
-        case 'S': out->socket = optarg; break;
-        case 'I': out->image = optarg; break;
-        case 'c': out->vm_config = optarg; break;
-        case 'w': out->write_vm_config = optarg; break;
-        case 'm': out->measurements = optarg; break;
-        case 't': out->state = optarg; break;
-        case 'f': out->fresh = true; break;
-        case 'h': out->help = true; break;
-        default: return false;
+        case 'i':
+            out->init = optarg;
+            break;
+        case 's':
+            out->seed = optarg;
+            break;
+        case 'k':
+            out->keys = optarg;
+            break;
+        case 'S':
+            out->socket = optarg;
+            break;
+        case 'I':
+            out->image = optarg;
+            break;
+        case 'c':
+            out->vm_config = optarg;
+            break;
+        case 'w':
+            out->write_vm_config = optarg;
+            break;
+        case 'm':
+            out->measurements = optarg;
+            break;
+        case 't':
+            out->state = optarg;
+            break;
+        case 'f':
+            out->fresh = true;
+            break;
+        case 'h':
+            out->help = true;
+            break;
+        default:
+            return false;
         }
     }
     const bool serves = out->keys != NULL && out->socket != NULL &&
@@ -120,11 +143,10 @@ static int status_of(const dstack_error *err) {
 
 /* The file's object, or a machine of one CPU and 2 GiB. */
 static json_t *machine(const arguments *args, dstack_error *err) {
-    return args->vm_config != NULL
-               ? read_json(args->vm_config, err)
-               : json_pack("{s:i, s:I, s:s, s:i, s:b}", "cpu_count", 1, "memory_size",
-                           (json_int_t)1 << 31, "qemu_version", "10.0.2", "num_nics", 0,
-                           "hotplug_off", 1);
+    return args->vm_config != NULL ? read_json(args->vm_config, err)
+                                   : json_pack("{s:i, s:I, s:s, s:i, s:b}", "cpu_count", 1,
+                                               "memory_size", (json_int_t)1 << 31, "qemu_version",
+                                               "10.0.2", "num_nics", 0, "hotplug_off", 1);
 }
 
 /* Adds the image's identity and measurement material: the lite scheme's vm_config. */
@@ -160,8 +182,8 @@ static int write_vm_config(const char *path, const json_t *config, dstack_error 
 
 /* A process has no machine under it and so no ACPI tables: its log has the digests of empty ones,
  * which a verifier of the lite scheme takes from the log. */
-static int measure_image(const arguments *args, const dstack_image *image,
-                         dstack_measurements *out, dstack_error *err) {
+static int measure_image(const arguments *args, const dstack_image *image, dstack_measurements *out,
+                         dstack_error *err) {
     DSTACK_AUTO(json) json_t *config = machine(args, err);
     if (config == NULL) {
         return status_of(err);
@@ -245,13 +267,17 @@ static int run_serve(const arguments *args, dstack_error *err) {
 
 static int exit_code(int status) {
     switch (status) {
-    case 0: return EXIT_DONE;
-    case DSTACK_E_ARGUMENT: return EXIT_USAGE;
+    case 0:
+        return EXIT_DONE;
+    case DSTACK_E_ARGUMENT:
+        return EXIT_USAGE;
     case DSTACK_E_NOT_FOUND:
     case DSTACK_E_IO:
     case DSTACK_E_NETWORK:
-    case DSTACK_E_MEMORY: return EXIT_ENVIRONMENT;
-    default: return EXIT_REFUSED;
+    case DSTACK_E_MEMORY:
+        return EXIT_ENVIRONMENT;
+    default:
+        return EXIT_REFUSED;
     }
 }
 

@@ -31,8 +31,8 @@ static const struct role_info {
     bool is_ca;
 } roles[ROLE_COUNT] = {
     [ROOT] = {"tdx-root", "Mock Intel SGX Root CA", "dstack simulation Root CA", true},
-    [PCK_CA] = {"tdx-pck-ca", "Mock Intel SGX PCK Platform CA",
-                "dstack simulation PCK Platform CA", true},
+    [PCK_CA] = {"tdx-pck-ca", "Mock Intel SGX PCK Platform CA", "dstack simulation PCK Platform CA",
+                true},
     [PCK] = {"tdx-pck", "Mock Intel SGX PCK Certificate", "dstack simulation PCK Certificate",
              false},
     [TCB] = {"tdx-tcb", "Mock Intel SGX TCB Signing", "dstack simulation TCB Signing", false},
@@ -80,9 +80,8 @@ int sim_pki_derive(const uint8_t seed[SIM_SEED_SIZE], const char *label, ecdsa_p
 
 static int make_keys(hierarchy *h, const uint8_t *seed, dstack_error *err) {
     for (size_t i = 0; i < ROLE_COUNT; i++) {
-        const int rc = seed != NULL
-                           ? sim_pki_derive(seed, roles[i].label, &h->keys[i], err)
-                           : ecdsa_private_generate(&h->keys[i], ECDSA_P256, err);
+        const int rc = seed != NULL ? sim_pki_derive(seed, roles[i].label, &h->keys[i], err)
+                                    : ecdsa_private_generate(&h->keys[i], ECDSA_P256, err);
         if (rc != 0) {
             return rc;
         }
@@ -98,22 +97,19 @@ static int make_cert(hierarchy *h, enum role role, enum role issuer, dstack_byte
     static const char *const alt_names[] = {"mock.dstack.invalid"};
     static const uint8_t serial[] = {MOCK_SERIAL};
     DSTACK_AUTO(buf) dstack_buf issuer_name = {0}, spki = {0};
-    const x509_name_spec issuer_spec = {.common_name = h->deterministic
-                                                           ? roles[issuer].common_name
-                                                           : roles[issuer].fresh_name};
+    const x509_name_spec issuer_spec = {.common_name = h->deterministic ? roles[issuer].common_name
+                                                                        : roles[issuer].fresh_name};
     int rc = x509_name_build(&issuer_spec, &issuer_name, err);
-    if (rc != 0 ||
-        (rc = ecdsa_key_spki(ecdsa_private_public(h->keys[role]), &spki, err)) != 0) {
+    if (rc != 0 || (rc = ecdsa_key_spki(ecdsa_private_public(h->keys[role]), &spki, err)) != 0) {
         return rc;
     }
     const x509_extension sgx = {.oid = sim_oid_sgx_extension(), .value = sgx_extension};
     const bool is_ca = roles[role].is_ca;
-    const uint16_t ca_usage =
-        X509_KU_DIGITAL_SIGNATURE | X509_KU_CERT_SIGN | X509_KU_CRL_SIGN;
+    const uint16_t ca_usage = X509_KU_DIGITAL_SIGNATURE | X509_KU_CERT_SIGN | X509_KU_CRL_SIGN;
     const x509_build build = {
         .serial = h->deterministic ? bytes_of(serial, sizeof serial) : (dstack_bytes){0},
-        .subject = {.common_name = h->deterministic ? roles[role].common_name
-                                                    : roles[role].fresh_name},
+        .subject = {.common_name =
+                        h->deterministic ? roles[role].common_name : roles[role].fresh_name},
         .issuer_der = bytes_of_buf(&issuer_name),
         .not_before = h->not_before,
         .not_after = h->not_after,
@@ -244,7 +240,8 @@ static int make_qe_report(const hierarchy *h, sim_pki *out, dstack_error *err) {
 
 int sim_pki_make(const uint8_t *seed, int64_t now, sim_pki *out, dstack_error *err) {
     memset(out, 0, sizeof *out);
-    DSTACK_AUTO(hierarchy) hierarchy h = {
+    DSTACK_AUTO(hierarchy)
+    hierarchy h = {
         .deterministic = seed != NULL,
         .not_before = seed != NULL ? MOCK_NOT_BEFORE : now - DAY,
         .not_after = seed != NULL ? MOCK_NOT_AFTER : now + TEN_YEARS,

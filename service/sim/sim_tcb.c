@@ -53,7 +53,7 @@ int sim_sgx_extension(const uint8_t ppid[16], bool with_components, dstack_buf *
     for (uint8_t i = 1; with_components && i <= COMPONENTS; i++) {
         put_uint(out, 2, i, 0);
     }
-    put_uint(out, 2, 17, 0);                  /* PCESVN */
+    put_uint(out, 2, 17, 0);                   /* PCESVN */
     put_octets(out, 2, 18, zeros, COMPONENTS); /* CPUSVN */
     der_end(out, tcb);
     der_end(out, item);

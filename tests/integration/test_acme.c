@@ -36,7 +36,8 @@ static int start_server(void **state) {
 static int stop_server(void **state) {
     (void)state;
     char command[256];
-    snprintf(command, sizeof command, "examples/demo/pebble.sh --stop %s; rm -rf %s", folder, folder);
+    snprintf(command, sizeof command, "examples/demo/pebble.sh --stop %s; rm -rf %s", folder,
+             folder);
     return system(command);
 }
 
@@ -141,9 +142,8 @@ static void the_deadline_holds(void **state) {
     assert_ok(x509_csr_build(account, NULL, names, 1, &csr, &err), err);
     int calls = 0;
     dstack_acme_dns01 dns = {place_nothing, place_nothing, &calls};
-    assert_int_equal(
-        dstack_acme_issue(acme, names, 1, bytes_of_buf(&csr), &dns, 0, &chain, &err),
-        DSTACK_E_TIMEOUT);
+    assert_int_equal(dstack_acme_issue(acme, names, 1, bytes_of_buf(&csr), &dns, 0, &chain, &err),
+                     DSTACK_E_TIMEOUT);
     dstack_acme_free(acme);
 }
 

@@ -135,9 +135,8 @@ static struct listener plain_listener, tls_listener;
 
 static void set_target(proxy_plan *plan, size_t i, uint16_t port) {
     struct sockaddr_in *address = (struct sockaddr_in *)&plan->targets[i].address;
-    *address = (struct sockaddr_in){.sin_family = AF_INET,
-                                    .sin_port = htons(port),
-                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    *address = (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     plan->targets[i].len = sizeof *address;
     plan->targets[i].connections = &app_connections;
     plan->target_count = i + 1;
@@ -185,8 +184,8 @@ static int set_up(void **state) {
     gnutls_certificate_allocate_credentials(&app_credentials);
     gnutls_datum_t pem = {chain_pem.data, (unsigned)chain_pem.len};
     gnutls_datum_t key = {dstack_secret_data(key_pem), (unsigned)dstack_secret_len(key_pem)};
-    assert_true(gnutls_certificate_set_x509_key_mem(app_credentials, &pem, &key,
-                                                    GNUTLS_X509_FMT_PEM) >= 0);
+    assert_true(
+        gnutls_certificate_set_x509_key_mem(app_credentials, &pem, &key, GNUTLS_X509_FMT_PEM) >= 0);
     plain_listener = (struct listener){listen_on_loopback(&plain_port), false};
     tls_listener = (struct listener){listen_on_loopback(&tls_port), true};
     close(listen_on_loopback(&closed_port));

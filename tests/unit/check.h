@@ -22,19 +22,19 @@
 #include "base/json.h"
 
 /* Asserts that a call succeeded, printing its message when it did not. */
-#define assert_ok(rc, err)                                                                          \
-    do {                                                                                            \
-        if ((rc) != 0) {                                                                            \
-            fail_msg("%s: %s", dstack_status_name((err).status), (err).message);                    \
-        }                                                                                           \
+#define assert_ok(rc, err)                                                                         \
+    do {                                                                                           \
+        if ((rc) != 0) {                                                                           \
+            fail_msg("%s: %s", dstack_status_name((err).status), (err).message);                   \
+        }                                                                                          \
     } while (0)
 
 /* Compares bytes with lower-case hex. */
-#define assert_hex(view, text)                                                                      \
-    do {                                                                                            \
-        DSTACK_AUTO(buf) dstack_buf hex_ = {0};                                                     \
-        buf_put_hex(&hex_, (view));                                                                 \
-        assert_string_equal(buf_text(&hex_), (text));                                               \
+#define assert_hex(view, text)                                                                     \
+    do {                                                                                           \
+        DSTACK_AUTO(buf) dstack_buf hex_ = {0};                                                    \
+        buf_put_hex(&hex_, (view));                                                                \
+        assert_string_equal(buf_text(&hex_), (text));                                              \
     } while (0)
 
 /* Path below the shared test data, seen from the project's root where tests run. */

@@ -25,6 +25,5 @@ int cmdline_option(const char *cmdline, const char *name, char *out, size_t size
         }
         at += len + strspn(at + len, " \t\n");
     }
-    return found ? 0
-                 : error_set(err, DSTACK_E_NOT_FOUND, "kernel option %s is not given", name);
+    return found ? 0 : error_set(err, DSTACK_E_NOT_FOUND, "kernel option %s is not given", name);
 }

@@ -121,8 +121,7 @@ static int make_entry(cert_entry **out, const char *base, dstack_bytes chain_pem
     gnutls_datum_t chain = {(unsigned char *)(uintptr_t)chain_pem.data, (unsigned)chain_pem.len};
     gnutls_datum_t key = {(unsigned char *)(uintptr_t)dstack_secret_peek(key_pem),
                           (unsigned)dstack_secret_len(key_pem)};
-    rc = gnutls_certificate_set_x509_key_mem(entry->credentials, &chain, &key,
-                                             GNUTLS_X509_FMT_PEM);
+    rc = gnutls_certificate_set_x509_key_mem(entry->credentials, &chain, &key, GNUTLS_X509_FMT_PEM);
     if (rc < 0) {
         return gnutls_problem(rc, "certificate and key", err);
     }

@@ -49,10 +49,10 @@ static sni_result read_server_name(dstack_bytes extension, char sni[SNI_SIZE]) {
 
 static sni_result read_hello(dstack_bytes body, char sni[SNI_SIZE]) {
     cursor c = cursor_init(body);
-    cursor_skip(&c, 2 + 32);          /* legacy_version, random */
-    cursor_skip(&c, cursor_u8(&c));   /* legacy_session_id */
+    cursor_skip(&c, 2 + 32);           /* legacy_version, random */
+    cursor_skip(&c, cursor_u8(&c));    /* legacy_session_id */
     cursor_skip(&c, cursor_u16be(&c)); /* cipher_suites */
-    cursor_skip(&c, cursor_u8(&c));   /* legacy_compression_methods */
+    cursor_skip(&c, cursor_u8(&c));    /* legacy_compression_methods */
     if (cursor_done(&c)) {
         return SNI_ABSENT; /* TLS 1.2 allows a hello without extensions */
     }

@@ -177,8 +177,8 @@ static step move_bytes(connection *c, connection_env *env) {
 
 static void enter(connection *c, connection_env *env, connection_state state) {
     c->state = state;
-    c->deadline = env->now + (state == CONN_CONNECT ? env->config->connect_ms
-                                                    : env->config->handshake_ms);
+    c->deadline =
+        env->now + (state == CONN_CONNECT ? env->config->connect_ms : env->config->handshake_ms);
     if (state == CONN_RELAY) {
         c->last_progress = env->now;
         atomic_fetch_add(c->plan.terminate ? &env->stats->terminated : &env->stats->passed, 1);

@@ -26,17 +26,15 @@ static int render(const gateway *g, const dstack_attestation *evidence, dstack_b
     DSTACK_AUTO(buf) dstack_buf encoded = {0};
     DSTACK_AUTO(buf) dstack_buf log = {0};
     int rc = dstack_attestation_encode(evidence, DSTACK_ATTESTATION_LEGACY_CHOICE, &encoded, err);
-    rc = rc != 0 ? rc
-                 : dstack_event_log_to_json(dstack_attestation_event_log(evidence), &log, err);
+    rc = rc != 0 ? rc : dstack_event_log_to_json(dstack_attestation_event_log(evidence), &log, err);
     if (rc != 0) {
         return rc;
     }
     DSTACK_AUTO(json)
-    json_t *quote = json_pack("{s:o,s:s,s:o,s:s,s:o}", "quote",
-                              json_hex(dstack_attestation_evidence(evidence)), "event_log",
-                              buf_text(&log), "report_data", json_hex(report_data), "vm_config",
-                              workload_vm_config(g->workload), "attestation",
-                              json_hex(bytes_of_buf(&encoded)));
+    json_t *quote =
+        json_pack("{s:o,s:s,s:o,s:s,s:o}", "quote", json_hex(dstack_attestation_evidence(evidence)),
+                  "event_log", buf_text(&log), "report_data", json_hex(report_data), "vm_config",
+                  workload_vm_config(g->workload), "attestation", json_hex(bytes_of_buf(&encoded)));
     DSTACK_AUTO(json)
     json_t *attestation = json_pack("{s:o}", "attestation", json_hex(bytes_of_buf(&encoded)));
     DSTACK_AUTO(buf) dstack_buf quote_text = {0};
@@ -57,8 +55,7 @@ static int quote(gateway *g, const char *tag, dstack_bytes content, quoted_key *
     DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
     int rc = dstack_report_data(tag, NULL, content, report_data, err);
     rc = rc != 0 ? rc : workload_attest(g->workload, report_data, &evidence, err);
-    rc = rc != 0 ? rc
-                 : render(g, evidence, bytes_of(report_data, sizeof report_data), out, err);
+    rc = rc != 0 ? rc : render(g, evidence, bytes_of(report_data, sizeof report_data), out, err);
     return error_prefix(err, rc, "evidence for %s", tag);
 }
 
@@ -116,9 +113,9 @@ void gateway_acme_info_json(gateway *g, dstack_buf *out) {
     const char *account_attestation =
         g->zt.account.attestation == NULL ? "" : g->zt.account.attestation;
     DSTACK_AUTO(json)
-    json_t *doc = json_pack("{s:s,s:o,s:s,s:s}", "account_uri", account, "quoted_hist_keys", keys,
-                            "account_quote", account_quote, "account_attestation",
-                            account_attestation);
+    json_t *doc =
+        json_pack("{s:s,s:o,s:s,s:s}", "account_uri", account, "quoted_hist_keys", keys,
+                  "account_quote", account_quote, "account_attestation", account_attestation);
     pthread_mutex_unlock(&g->zt.lock);
     (void)json_write(doc, false, out, NULL);
 }

@@ -41,14 +41,14 @@ typedef struct gateway {
     trust trust;
     workload *workload;
     dstack_kms *kms;
-    dstack_secret *store_key;  /* seals certificate keys at rest */
+    dstack_secret *store_key; /* seals certificate keys at rest */
     registry *instances;
     cert_store *certificates;
     wireguard *tunnel;
     proxy *proxy;
     http_server *http;
     http_tls *rpc_tls;
-    char *inner_socket;        /* where connections for gateway.<base> are served */
+    char *inner_socket; /* where connections for gateway.<base> are served */
     char *state_dir;
     zt_state zt;
     pthread_t issuer, keeper;

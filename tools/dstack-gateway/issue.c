@@ -99,10 +99,10 @@ static int account_key(gateway *g, dstack_secret **der, dstack_error *err) {
     DSTACK_AUTO(ecdsa_private) ecdsa_private *key = NULL;
     rc = ecdsa_private_generate(&key, ECDSA_P256, err);
     rc = rc != 0 ? rc : ecdsa_private_pkcs8(key, der, err);
-    return rc != 0 ? rc
-                   : zt_store_save(g, "acme-account",
-                                   bytes_of(dstack_secret_peek(*der), dstack_secret_len(*der)),
-                                   err);
+    return rc != 0
+               ? rc
+               : zt_store_save(g, "acme-account",
+                               bytes_of(dstack_secret_peek(*der), dstack_secret_len(*der)), err);
 }
 
 static int open_acme(gateway *g, dstack_acme **out, dstack_error *err) {
@@ -136,10 +136,10 @@ static int issue(gateway *g, const char *domain, dstack_error *err) {
     rc = rc != 0 ? rc : ecdsa_private_generate(&key, ECDSA_P256, err);
     rc = rc != 0 ? rc : ecdsa_private_pem(key, &key_pem, err);
     rc = rc != 0 ? rc : x509_csr_build(key, NULL, names, 1, &csr, err);
-    rc = rc != 0 ? rc
-                 : dstack_acme_issue(acme, names, 1, bytes_of_buf(&csr), &dns,
-                                     config_duration_ms(g->config, "acme.renew_timeout"), &chain,
-                                     err);
+    rc = rc != 0
+             ? rc
+             : dstack_acme_issue(acme, names, 1, bytes_of_buf(&csr), &dns,
+                                 config_duration_ms(g->config, "acme.renew_timeout"), &chain, err);
     rc = rc != 0 ? rc : save_certificate(g, domain, bytes_of_buf(&chain), key_pem, err);
     rc = rc != 0 ? rc : use_certificate(g, domain, bytes_of_buf(&chain), key_pem, err);
     if (rc == 0) {

@@ -95,7 +95,8 @@ static int load_addresses(const service_config *config, registry_addresses *out,
     size_t count = config_list(config, "wg.reserved_net", &reserved);
     size_t max = sizeof out->reserved / sizeof *out->reserved;
     int rc = ipv4_net_parse(config_str(config, "wg.ip"), &out->own, err);
-    rc = rc != 0 ? rc : ipv4_net_parse(config_str(config, "wg.client_ip_range"), &out->clients, err);
+    rc =
+        rc != 0 ? rc : ipv4_net_parse(config_str(config, "wg.client_ip_range"), &out->clients, err);
     if (rc == 0 && count > max) {
         rc = error_set(err, DSTACK_E_LIMIT, "more than %zu reserved nets", max);
     }
@@ -166,9 +167,9 @@ static void *keep(void *user) {
 
 static int start(gateway *g, dstack_error *err) {
     static int (*const steps[])(gateway *, dstack_error *) = {
-        prepare_state,     open_trust,      open_workload,
-        open_kms,          gateway_obtain_keys, gateway_renew_rpc_certificate,
-        open_instances,    gateway_start_issuer, gateway_start_listeners,
+        prepare_state,  open_trust,           open_workload,
+        open_kms,       gateway_obtain_keys,  gateway_renew_rpc_certificate,
+        open_instances, gateway_start_issuer, gateway_start_listeners,
         start_proxy,
     };
     g->certificates = cert_store_new();

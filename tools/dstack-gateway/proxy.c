@@ -18,7 +18,7 @@
 #define SWEEP_MS 500
 #define BACKLOG 4096
 /* P-256 certificates only, AES-GCM first, the server's order decides: what this library does best. */
-#define TLS_PRIORITY                                                                                \
+#define TLS_PRIORITY                                                                               \
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:"       \
     "+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:%SERVER_PRECEDENCE"
 
@@ -255,7 +255,8 @@ static int start_worker(proxy *p, worker *w, dstack_error *err) {
 
 int proxy_start(proxy **out, const proxy_config *config, dstack_error *err) {
     proxy *p = calloc(1, sizeof *p);
-    unsigned workers = config->workers > 0 ? config->workers : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned workers =
+        config->workers > 0 ? config->workers : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     if (p == NULL || (p->workers = calloc(workers, sizeof *p->workers)) == NULL) {
         free(p);
         return error_set(err, DSTACK_E_MEMORY, "out of memory");

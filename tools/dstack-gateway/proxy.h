@@ -29,12 +29,12 @@ typedef struct proxy_target {
 
 /* What the routing callback decides for one connection. */
 typedef struct proxy_plan {
-    bool terminate; /* end TLS here with `certificate`; otherwise pass through */
-    bool h2;        /* ALPN h2 is offered (terminate only) */
+    bool terminate;          /* end TLS here with `certificate`; otherwise pass through */
+    bool h2;                 /* ALPN h2 is offered (terminate only) */
     cert_entry *certificate; /* a reference that the proxy gives back with cert_entry_unref */
     proxy_target targets[PROXY_TARGETS_MAX]; /* in order of preference */
     size_t target_count;
-    void *hold;               /* given to release() when the connection has ended; may be NULL */
+    void *hold; /* given to release() when the connection has ended; may be NULL */
     void (*release)(void *hold);
 } proxy_plan;
 
@@ -48,7 +48,7 @@ typedef struct proxy_config {
     unsigned max_connections; /* per worker; 0: 16384 */
     int64_t handshake_ms;     /* ClientHello, and again the TLS handshake */
     int64_t connect_ms;
-    int64_t idle_ms;          /* no progress in either direction */
+    int64_t idle_ms; /* no progress in either direction */
     int64_t shutdown_ms;
     int64_t total_ms;
     proxy_route_fn *route;

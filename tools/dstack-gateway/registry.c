@@ -82,8 +82,8 @@ static bool usable_address(const registry *r, uint32_t address) {
         address == ipv4_net_last(&a->own) || address == ipv4_net_first(&a->own)) {
         return false;
     }
-    if (a->clients.prefix < 31 && (address == ipv4_net_first(&a->clients) ||
-                                   address == ipv4_net_last(&a->clients))) {
+    if (a->clients.prefix < 31 &&
+        (address == ipv4_net_first(&a->clients) || address == ipv4_net_last(&a->clients))) {
         return false;
     }
     for (size_t i = 0; i < a->reserved_count; i++) {
@@ -221,8 +221,8 @@ static int load_instance(registry *r, const json_t *object, dstack_error *err) {
     }
     ipv4_net net = {0};
     rc = copy_text(i->app_id, sizeof i->app_id, object, "app_id", err);
-    rc = rc != 0 ? rc : copy_text(i->compose_hash, sizeof i->compose_hash, object, "compose_hash",
-                                  err);
+    rc = rc != 0 ? rc
+                 : copy_text(i->compose_hash, sizeof i->compose_hash, object, "compose_hash", err);
     rc = rc != 0 ? rc : copy_text(i->public_key, sizeof i->public_key, object, "public_key", err);
     rc = rc != 0 ? rc : copy_text(address, sizeof address, object, "ip", err);
     rc = rc != 0 ? rc : ipv4_net_parse(address, &net, err);

@@ -13,8 +13,8 @@
 
 /* Which addresses the gateway hands out. */
 typedef struct registry_addresses {
-    ipv4_net own;      /* address of the gateway in the tunnel, with the network's prefix */
-    ipv4_net clients;  /* range for instances */
+    ipv4_net own;     /* address of the gateway in the tunnel, with the network's prefix */
+    ipv4_net clients; /* range for instances */
     ipv4_net reserved[16];
     size_t reserved_count;
 } registry_addresses;
@@ -24,7 +24,7 @@ int registry_check_addresses(const registry_addresses *addresses, dstack_error *
 
 #define PORT_RULES_MAX 64
 typedef struct port_policy {
-    bool known;    /* false: the guest reported none */
+    bool known;          /* false: the guest reported none */
     bool restrict_ports; /* only the listed ones */
     uint16_t ports[PORT_RULES_MAX];
     size_t count;

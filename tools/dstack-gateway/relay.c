@@ -119,8 +119,8 @@ static enum step step_half(relay *r, relay_half *half, relay_pool *pool) {
     if (half->start < half->end) {
         const uint8_t *data = half->buffer + half->start;
         size_t size = half->end - half->start;
-        ssize_t put = half == &r->up ? upstream_write(r, data, size)
-                                     : client_write(r, half, data, size);
+        ssize_t put =
+            half == &r->up ? upstream_write(r, data, size) : client_write(r, half, data, size);
         if (put == IO_FAILED) {
             return STEP_BROKEN;
         }

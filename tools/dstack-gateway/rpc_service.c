@@ -78,9 +78,9 @@ static int take_ports(const Gateway__PortPolicy *policy, port_policy *out, dstac
             return error_set(err, DSTACK_E_FORMAT, "port must be between 1 and 65535");
         }
         if (policy->ports[i]->pp) {
-            return error_set(err, DSTACK_E_UNSUPPORTED,
-                             "port %u asks for the PROXY protocol, which this gateway does not send",
-                             port);
+            return error_set(
+                err, DSTACK_E_UNSUPPORTED,
+                "port %u asks for the PROXY protocol, which this gateway does not send", port);
         }
         if (out->count == PORT_RULES_MAX) {
             return error_set(err, DSTACK_E_LIMIT, "more than %d ports in the port policy",
@@ -125,8 +125,8 @@ static void node_answer(gateway *g, Gateway__RegisterCvmResponse *answer) {
 
 static void fill_answer(gateway *g, Gateway__RegisterCvmResponse *answer, uint32_t address) {
     answer->wg = tunnel_answer(g, address);
-    answer->agent = (Gateway__GuestAgentConfig *)rpc_new_message(
-        &gateway__guest_agent_config__descriptor);
+    answer->agent =
+        (Gateway__GuestAgentConfig *)rpc_new_message(&gateway__guest_agent_config__descriptor);
     answer->agent->external_port = (uint32_t)config_int(g->config, "proxy.external_port");
     answer->agent->internal_port = (uint32_t)config_int(g->config, "proxy.agent_port");
     rpc_set_str(&answer->agent->domain, config_str(g->config, "acme.domain"));

@@ -9,10 +9,10 @@
 #include "registry.h"
 
 typedef struct wireguard_config {
-    const char *interface;   /* at most 15 characters of [a-z0-9-] */
+    const char *interface; /* at most 15 characters of [a-z0-9-] */
     uint16_t listen_port;
-    ipv4_net address;        /* own tunnel address with prefix */
-    const char *state_dir;   /* holds wg.key (0600) and the interface's file */
+    ipv4_net address;      /* own tunnel address with prefix */
+    const char *state_dir; /* holds wg.key (0600) and the interface's file */
 } wireguard_config;
 
 typedef struct wireguard wireguard;

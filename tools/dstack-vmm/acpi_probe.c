@@ -109,8 +109,8 @@ static int read_line(struct probe *p, dstack_buf *line, dstack_error *err) {
         int64_t left = p->deadline - clock_monotonic_ms();
         struct pollfd poll_fd = {p->from, POLLIN, 0};
         char chunk[65536];
-        ssize_t n = left > 0 && poll(&poll_fd, 1, (int)left) > 0 ? read(p->from, chunk, sizeof chunk)
-                                                                 : 0;
+        ssize_t n =
+            left > 0 && poll(&poll_fd, 1, (int)left) > 0 ? read(p->from, chunk, sizeof chunk) : 0;
         if (n <= 0 || p->pending.len > LINE_LIMIT) {
             return error_set(err, DSTACK_E_IO, "QEMU ended or hung while its tables were read");
         }
@@ -158,8 +158,8 @@ static int set_chipset(struct probe *p, dstack_buf *line, dstack_error *err) {
 }
 
 /* Reads `len` bytes of an fw_cfg item, appended to out. */
-static int fw_cfg_read(struct probe *p, uint16_t key, uint32_t len, dstack_buf *line, dstack_buf *out,
-                       dstack_error *err) {
+static int fw_cfg_read(struct probe *p, uint16_t key, uint32_t len, dstack_buf *line,
+                       dstack_buf *out, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf request = {0};
     buf_put_u32be(&request, ((uint32_t)key << 16) | FW_CFG_DMA_SELECT | FW_CFG_DMA_READ);
     buf_put_u32be(&request, len);
@@ -183,8 +183,8 @@ static int fw_cfg_read(struct probe *p, uint16_t key, uint32_t len, dstack_buf *
     return hex_decode(bytes_of(text + 5, line->len - 5), out, err);
 }
 
-static int hash_file(struct probe *p, const dstack_buf *directory, const char *name, uint8_t *digest,
-                     dstack_buf *line, dstack_error *err) {
+static int hash_file(struct probe *p, const dstack_buf *directory, const char *name,
+                     uint8_t *digest, dstack_buf *line, dstack_error *err) {
     cursor c = cursor_init(bytes_of_buf(directory));
     uint32_t count = cursor_u32be(&c);
     for (uint32_t i = 0; i < count && cursor_left(&c) >= FW_CFG_ENTRY_SIZE; i++) {
@@ -215,7 +215,8 @@ static int read_tables(struct probe *p, dstack_vm_shape *shape, dstack_error *er
     rc = rc != 0 ? rc
                  : fw_cfg_read(p, FW_CFG_FILE_DIR, 4 + FW_CFG_MAX_FILES * FW_CFG_ENTRY_SIZE, &line,
                                &directory, err);
-    rc = rc != 0 ? rc : hash_file(p, &directory, "etc/table-loader", shape->acpi_loader, &line, err);
+    rc =
+        rc != 0 ? rc : hash_file(p, &directory, "etc/table-loader", shape->acpi_loader, &line, err);
     rc = rc != 0 ? rc : hash_file(p, &directory, "etc/acpi/rsdp", shape->acpi_rsdp, &line, err);
     rc = rc != 0 ? rc : hash_file(p, &directory, "etc/acpi/tables", shape->acpi_tables, &line, err);
     shape->has_acpi = rc == 0;

@@ -19,8 +19,8 @@
 
 /* The tools that make file systems live in sbin, which an ordinary user's PATH leaves out. */
 int child_find(const char *program, char *out, size_t size) {
-    static const char *const folders[] = {"/usr/bin", "/usr/sbin", "/sbin", "/bin",
-                                          "/usr/local/bin", "/usr/local/sbin"};
+    static const char *const folders[] = {"/usr/bin", "/usr/sbin",      "/sbin",
+                                          "/bin",     "/usr/local/bin", "/usr/local/sbin"};
     if (strchr(program, '/') != NULL) {
         return snprintf(out, size, "%s", program) < (int)size && access(out, X_OK) == 0
                    ? 0
@@ -76,7 +76,8 @@ static bool collect(int fd, int64_t deadline, dstack_buf *out) {
 
 /* The last line of some text, without its line end. */
 static const char *last_line(dstack_buf *text) {
-    while (text->len > 0 && (text->data[text->len - 1] == '\n' || text->data[text->len - 1] == '\r')) {
+    while (text->len > 0 &&
+           (text->data[text->len - 1] == '\n' || text->data[text->len - 1] == '\r')) {
         text->len--;
     }
     const char *all = buf_text(text);

@@ -118,8 +118,7 @@ static int load(struct vm_image *image, dstack_error *err) {
     rc = rc != 0 ? rc : image_file(image, "rootfs", "Rootfs", &image->rootfs, err);
     rc = rc != 0 ? rc : image_file(image, "bios", "Bios", &image->bios, err);
     rc = rc != 0 ? rc : json_str_or(m, "cmdline", "", &image->cmdline, err);
-    rc = rc != 0 ? rc
-                 : json_str_or(m, "version", guess_version(image->name), &image->version, err);
+    rc = rc != 0 ? rc : json_str_or(m, "version", guess_version(image->name), &image->version, err);
     rc = rc != 0 ? rc : json_str_or(m, "ovmf_variant", NULL, &image->ovmf_variant, err);
     rc = rc != 0 ? rc : json_bool_or(m, "shared_ro", false, &image->shared_ro, err);
     rc = rc != 0 ? rc : json_bool_or(m, "is_dev", false, &image->is_dev, err);
@@ -174,8 +173,8 @@ static void append_image(const char *images, const char *name, json_t *list) {
         return;
     }
     json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b}", "name", image.name, "description",
-                                          buf_text(&description), "version", image.version, "is_dev",
-                                          image.is_dev));
+                                          buf_text(&description), "version", image.version,
+                                          "is_dev", image.is_dev));
 }
 
 int vm_image_list(const char *images, json_t **out, dstack_error *err) {

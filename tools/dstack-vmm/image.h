@@ -13,15 +13,15 @@
 
 struct vm_image {
     char name[IMAGE_NAME_MAX + 1];
-    char *dir;      /* absolute */
+    char *dir; /* absolute */
     json_t *metadata;
-    char *kernel, *initrd; /* absolute paths inside dir */
-    char *bios, *rootfs;   /* NULL when the image names none */
-    const char *cmdline;   /* owned by metadata; "" when missing */
-    const char *version;   /* owned by metadata or name; "" when unknown */
+    char *kernel, *initrd;    /* absolute paths inside dir */
+    char *bios, *rootfs;      /* NULL when the image names none */
+    const char *cmdline;      /* owned by metadata; "" when missing */
+    const char *version;      /* owned by metadata or name; "" when unknown */
     const char *ovmf_variant; /* NULL when missing */
     bool shared_ro, is_dev;
-    char digest[65];       /* of digest.txt; "" when missing */
+    char digest[65]; /* of digest.txt; "" when missing */
 };
 
 /* Loads <images>/<name>: files named by the metadata must exist inside the folder. */

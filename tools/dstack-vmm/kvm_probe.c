@@ -33,9 +33,11 @@ bool kvm_works(const char *qemu) {
         return false;
     }
     DSTACK_AUTO(fd) int fd = mkostemp(path, O_CLOEXEC);
-    const char *argv[] = {qemu, "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "64M",
-                          "-nodefaults", "-display", "none", "-bios", path, "-device",
-                          "isa-debug-exit,iobase=0xf4,iosize=1", NULL};
+    const char *argv[] = {qemu,    "-accel",      "kvm",      "-cpu",
+                          "host",  "-machine",    "q35",      "-m",
+                          "64M",   "-nodefaults", "-display", "none",
+                          "-bios", path,          "-device",  "isa-debug-exit,iobase=0xf4,iosize=1",
+                          NULL};
     int status = 0;
     bool works = fd >= 0 && write_firmware(fd) &&
                  child_status(argv, TIMEOUT_MS, &status, NULL) == 0 && status == EXIT_STATUS;

@@ -24,8 +24,8 @@ static int read_compose(const char *dir, dstack_buf *text, json_t **compose, dst
     }
     int rc = file_read(path, HOST_SHARE_APP_COMPOSE_MAX, text, err);
     if (rc == 0) {
-        *compose = json_parse(bytes_of_buf(text), HOST_SHARE_APP_COMPOSE_MAX, "app-compose.json",
-                              &local);
+        *compose =
+            json_parse(bytes_of_buf(text), HOST_SHARE_APP_COMPOSE_MAX, "app-compose.json", &local);
         rc = *compose != NULL ? 0 : error_set(err, local.status, "%s", local.message);
     }
     return rc != 0 ? error_prefix(err, rc, "Failed to read compose file") : 0;
@@ -38,20 +38,22 @@ static void mr_config_v1(const dstack_buf *compose, uint8_t out[48]) {
     hash_sha256(bytes_of_buf(compose), out + 1);
 }
 
-static int prepare_mr_config(const struct vmm_settings *settings, const struct vm_manifest *manifest,
-                             const dstack_buf *text, const json_t *compose, uint8_t out[48],
-                             bool *given, dstack_error *err) {
+static int prepare_mr_config(const struct vmm_settings *settings,
+                             const struct vm_manifest *manifest, const dstack_buf *text,
+                             const json_t *compose, uint8_t out[48], bool *given,
+                             dstack_error *err) {
     const char *pinned = json_string_value(json_object_get(compose, "key_provider_id"));
     *given = false;
     if (manifest->no_tee) {
         return 0;
     }
     if (pinned != NULL && pinned[0] != 0) {
-        return error_set(err, DSTACK_E_UNSUPPORTED,
-                         settings->use_mrconfigid
-                             ? "key_provider_id needs an MrConfig document, which this VMM cannot "
-                               "make yet"
-                             : "key provider ID requires MrConfigV3, but use_mrconfigid is disabled");
+        return error_set(
+            err, DSTACK_E_UNSUPPORTED,
+            settings->use_mrconfigid
+                ? "key_provider_id needs an MrConfig document, which this VMM cannot "
+                  "make yet"
+                : "key provider ID requires MrConfigV3, but use_mrconfigid is disabled");
     }
     if (settings->use_mrconfigid) {
         mr_config_v1(text, out);
@@ -60,7 +62,8 @@ static int prepare_mr_config(const struct vmm_settings *settings, const struct v
     return 0;
 }
 
-static int write_shared(const char *dir, const char *name, dstack_bytes content, dstack_error *err) {
+static int write_shared(const char *dir, const char *name, dstack_bytes content,
+                        dstack_error *err) {
     DSTACK_AUTO(str) char *shared = vm_path(dir, VM_SHARED_DIR);
     DSTACK_AUTO(str) char *path = shared != NULL ? vm_path(shared, name) : NULL;
     if (path == NULL) {
@@ -87,8 +90,7 @@ static int share_sim_root(const struct vmm_settings *settings, const char *dir,
         return error_set(err, DSTACK_E_MEMORY, "no memory");
     }
     int rc = file_read(path, HOST_SHARE_SIM_ROOT_MAX, &der, err);
-    rc = rc != 0 ? rc
-                 : file_read(collateral_path, HOST_SHARE_SIM_COLLATERAL_MAX, &collateral, err);
+    rc = rc != 0 ? rc : file_read(collateral_path, HOST_SHARE_SIM_COLLATERAL_MAX, &collateral, err);
     if (rc != 0) {
         return error_prefix(err, rc, "simulated TEE keys");
     }
@@ -109,17 +111,32 @@ static int share_sim_root(const struct vmm_settings *settings, const char *dir,
 static void describe(const struct vmm_settings *settings, const char *dir,
                      const struct vm_manifest *manifest, const struct vm_image *image,
                      struct qemu_launch *l) {
-    *l = (struct qemu_launch){
-        .qemu = settings->qemu, .accel = settings->accel,
-        .cpu = strcmp(settings->accel, "kvm") == 0 ? "host" : "max", .work_dir = dir,
-        .vm_id = manifest->id, .mac_prefix = settings->mac_prefix, .bios = image->bios,
-        .kernel = image->kernel, .initrd = image->initrd, .rootfs = image->rootfs,
-        .cmdline = image->cmdline, .data_format = "raw", .ports = manifest->ports,
-        .port_count = manifest->port_count, .sys_vendor = settings->sys_vendor,
-        .product_name = settings->product_name, .share = settings->share,
-        .share_ro = image->shared_ro, .vcpu = manifest->vcpu, .memory_mib = manifest->memory_mib,
-        .no_reboot = true, .serial_fd = LAUNCH_FD_SERIAL, .qmp_fd = LAUNCH_FD_QMP, .tee_fd = -1,
-        .host_fd = -1, .guest_fd = -1};
+    *l = (struct qemu_launch){.qemu = settings->qemu,
+                              .accel = settings->accel,
+                              .cpu = strcmp(settings->accel, "kvm") == 0 ? "host" : "max",
+                              .work_dir = dir,
+                              .vm_id = manifest->id,
+                              .mac_prefix = settings->mac_prefix,
+                              .bios = image->bios,
+                              .kernel = image->kernel,
+                              .initrd = image->initrd,
+                              .rootfs = image->rootfs,
+                              .cmdline = image->cmdline,
+                              .data_format = "raw",
+                              .ports = manifest->ports,
+                              .port_count = manifest->port_count,
+                              .sys_vendor = settings->sys_vendor,
+                              .product_name = settings->product_name,
+                              .share = settings->share,
+                              .share_ro = image->shared_ro,
+                              .vcpu = manifest->vcpu,
+                              .memory_mib = manifest->memory_mib,
+                              .no_reboot = true,
+                              .serial_fd = LAUNCH_FD_SERIAL,
+                              .qmp_fd = LAUNCH_FD_QMP,
+                              .tee_fd = -1,
+                              .host_fd = -1,
+                              .guest_fd = -1};
     l->tee = manifest->no_tee                  ? QEMU_TEE_NONE
              : manifest->simulated_tee[0] != 0 ? QEMU_TEE_SIMULATED
                                                : QEMU_TEE_TDX;
@@ -137,11 +154,11 @@ static void describe(const struct vmm_settings *settings, const char *dir,
     l->sandbox = true;
     l->nic_count = manifest->network_count > 0 ? manifest->network_count : 1;
     for (size_t i = 0; i < l->nic_count; i++) {
-        const char *mode = manifest->network_count > 0 ? manifest->networks[i].mode
-                                                       : settings->default_network;
+        const char *mode =
+            manifest->network_count > 0 ? manifest->networks[i].mode : settings->default_network;
         const char *own = manifest->network_count > 0 ? manifest->networks[i].bridge : "";
-        l->nics[i] = (struct qemu_nic){NULL, settings->net, settings->dhcp_start,
-                                       settings->net_restrict};
+        l->nics[i] =
+            (struct qemu_nic){NULL, settings->net, settings->dhcp_start, settings->net_restrict};
         if (strcmp(mode, "bridge") == 0) {
             l->nics[i].bridge = own[0] != 0 ? own : settings->bridge;
             l->sandbox = false;
@@ -176,9 +193,9 @@ static int write_launch(const struct vmm_settings *settings, const char *dir,
     DSTACK_AUTO(buf) dstack_buf text = {0};
     DSTACK_AUTO(str) char *path = vm_path(dir, VM_LAUNCH_FILE);
     DSTACK_AUTO(json)
-    json_t *json = json_pack("{s:s, s:s, s:I, s:I}", "image_dir", image->dir, "vm_config", vm_config,
-                             "log_max_bytes", (json_int_t)settings->log_max_bytes, "log_max_backups",
-                             (json_int_t)settings->log_max_backups);
+    json_t *json = json_pack("{s:s, s:s, s:I, s:I}", "image_dir", image->dir, "vm_config",
+                             vm_config, "log_max_bytes", (json_int_t)settings->log_max_bytes,
+                             "log_max_backups", (json_int_t)settings->log_max_backups);
     describe(settings, dir, manifest, image, &l);
     if (mr_config_id != NULL) {
         json_object_set_new(json, "mr_config_id", json_hex(bytes_of(mr_config_id, 48)));
@@ -211,8 +228,8 @@ int launch_prepare(const struct vmm_settings *settings, const char *dir,
                  : prepare_mr_config(settings, manifest, &compose_text, compose, mr_config_id,
                                      &has_mr, err);
     rc = rc != 0 ? rc : share_vm_config(settings, manifest, &image, compose, &vm_config, err);
-    rc = rc != 0 ? rc
-                 : share_sys_config(settings, manifest, buf_text(&vm_config), &sys_config, err);
+    rc =
+        rc != 0 ? rc : share_sys_config(settings, manifest, buf_text(&vm_config), &sys_config, err);
     rc = rc != 0 ? rc : write_shared(dir, HOST_SHARE_SYS_CONFIG, bytes_of_buf(&sys_config), err);
     if (rc == 0 && manifest->simulated_tee[0] != 0) {
         rc = share_sim_root(settings, dir, &image, err);

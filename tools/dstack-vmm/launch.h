@@ -25,9 +25,9 @@ int launch_prepare(const struct vmm_settings *settings, const char *dir,
 
 /* launch.json, read back. */
 struct launch {
-    json_t *json;                /* owns the strings below */
-    char **qemu, **probe;        /* argument vectors, NULL-ended; probe NULL when not simulated */
-    const char *simulator_keys;  /* NULL: no simulated TEE */
+    json_t *json;               /* owns the strings below */
+    char **qemu, **probe;       /* argument vectors, NULL-ended; probe NULL when not simulated */
+    const char *simulator_keys; /* NULL: no simulated TEE */
     const char *image_dir, *vm_config;
     bool has_mr_config_id;
     uint8_t mr_config_id[48];

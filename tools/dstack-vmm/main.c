@@ -33,8 +33,10 @@ static int listen_on(struct vmm_app *app, const service_config *config, http_ser
     static http_route routes[2];
     routes[0] = (http_route){"*", "/prpc/*", rpc_handle, &binding, (size_t)120 << 20, 0};
     routes[1] = (http_route){"GET", "/logs", vmm_logs_handle, app, 0, 0};
-    http_listener_config listener = {.name = "rpc", .address = config_str(config, "address"),
-                                     .routes = routes, .route_count = 2,
+    http_listener_config listener = {.name = "rpc",
+                                     .address = config_str(config, "address"),
+                                     .routes = routes,
+                                     .route_count = 2,
                                      .server_header = "dstack VMM",
                                      .version_header = "v" DSTACK_PROJECT_VERSION};
     config_http_limits(config, "limits", &listener.limits);
@@ -63,9 +65,9 @@ static int run(const daemon_options *options) {
     dstack_error err = {0};
     http_server *server = NULL;
     int rc = find_self(self, &err);
-    rc = rc != 0 ? rc
-                 : vmm_settings_fill(options->config, options->insecure_dev, self, &app.settings,
-                                     &err);
+    rc = rc != 0
+             ? rc
+             : vmm_settings_fill(options->config, options->insecure_dev, self, &app.settings, &err);
     rc = rc != 0 ? rc : vmm_auth_fill(&app, options->config, &err);
     rc = rc != 0 ? rc : registry_open(&app.registry, &app.settings, &err);
     if (rc == 0) {

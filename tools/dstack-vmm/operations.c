@@ -58,8 +58,8 @@ static int check_compose(const char *text, dstack_error *err) {
                          HOST_SHARE_APP_COMPOSE_MAX);
     }
     DSTACK_AUTO(json)
-    json_t *compose = json_parse(bytes_of_str(text), HOST_SHARE_APP_COMPOSE_MAX, "app manifest",
-                                 &local);
+    json_t *compose =
+        json_parse(bytes_of_str(text), HOST_SHARE_APP_COMPOSE_MAX, "app manifest", &local);
     if (compose == NULL) {
         return error_set(err, local.status, "invalid app compose JSON: %s", local.message);
     }
@@ -91,8 +91,9 @@ static int check_resources(const struct vmm_settings *s, const struct vm_request
             return error_set(err, DSTACK_E_ARGUMENT, "%s must be greater than zero", rows[i].name);
         }
         if (rows[i].max != 0 && rows[i].value > rows[i].max) {
-            return error_set(err, DSTACK_E_LIMIT, "%s %" PRIu32 " is above this VMM's limit of %" PRIu32,
-                             rows[i].name, rows[i].value, rows[i].max);
+            return error_set(err, DSTACK_E_LIMIT,
+                             "%s %" PRIu32 " is above this VMM's limit of %" PRIu32, rows[i].name,
+                             rows[i].value, rows[i].max);
         }
     }
     return 0;
@@ -103,7 +104,8 @@ static int check_tee(const struct vmm_settings *s, const struct vm_request *r, d
         return 0;
     }
     if (strcmp(r->simulated_tee, "dstack-tdx") != 0) {
-        return error_set(err, DSTACK_E_UNSUPPORTED, "unsupported TEE variant: %s", r->simulated_tee);
+        return error_set(err, DSTACK_E_UNSUPPORTED, "unsupported TEE variant: %s",
+                         r->simulated_tee);
     }
     if (s->simulator_keys == NULL) {
         return error_set(err, DSTACK_E_STATE,
@@ -185,10 +187,11 @@ static int write_file(const char *dir, const char *name, dstack_bytes content, d
 
 static int make_data_disk(const char *dir, uint32_t gib, dstack_error *err) {
     DSTACK_AUTO(str) char *path = vm_path(dir, VM_DATA_DISK);
-    DSTACK_AUTO(fd) int fd = path != NULL ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)
-                                          : -1;
+    DSTACK_AUTO(fd)
+    int fd = path != NULL ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
     if (fd < 0 || ftruncate(fd, (off_t)gib << 30) != 0 || fsync(fd) != 0) {
-        return error_set_errno(err, errno == ENOSPC || errno == EFBIG ? DSTACK_E_LIMIT : DSTACK_E_IO,
+        return error_set_errno(err,
+                               errno == ENOSPC || errno == EFBIG ? DSTACK_E_LIMIT : DSTACK_E_IO,
                                "making the data disk");
     }
     return 0;

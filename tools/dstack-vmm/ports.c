@@ -30,8 +30,8 @@ static bool parse_address(const char *text, struct sockaddr_storage *out, sockle
     return false;
 }
 
-int vm_port_make(const char *protocol, const char *address, const char *fallback, uint32_t host_port,
-                 uint32_t guest_port, struct vm_port *out, dstack_error *err) {
+int vm_port_make(const char *protocol, const char *address, const char *fallback,
+                 uint32_t host_port, uint32_t guest_port, struct vm_port *out, dstack_error *err) {
     struct sockaddr_storage parsed;
     socklen_t len;
     const char *text = address[0] != 0 ? address : fallback;
@@ -98,8 +98,7 @@ static int check_free(const struct vm_port *port, dstack_error *err) {
     if (!port->udp) {
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     }
-    if (bind(fd, (struct sockaddr *)&address, len) != 0 ||
-        (!port->udp && listen(fd, 1) != 0)) {
+    if (bind(fd, (struct sockaddr *)&address, len) != 0 || (!port->udp && listen(fd, 1) != 0)) {
         dstack_status status = errno == EADDRINUSE ? DSTACK_E_EXISTS : DSTACK_E_IO;
         return error_set(err, status, "host port %s %s:%u cannot be used: %s",
                          vm_port_protocol(port), port->address, port->host_port,

@@ -18,8 +18,8 @@ struct vm_port {
 };
 
 /* Checks the parts of a mapping as they come from outside and fills out. Empty address: fallback. */
-int vm_port_make(const char *protocol, const char *address, const char *fallback, uint32_t host_port,
-                 uint32_t guest_port, struct vm_port *out, dstack_error *err);
+int vm_port_make(const char *protocol, const char *address, const char *fallback,
+                 uint32_t host_port, uint32_t guest_port, struct vm_port *out, dstack_error *err);
 /* Same protocol and host port, and equal addresses or one of them unspecified. */
 bool vm_port_conflict(const struct vm_port *a, const struct vm_port *b);
 /* DSTACK_E_EXISTS when two entries of one list conflict. */

@@ -13,14 +13,12 @@
 #include "crypto/hash.h"
 #include "service/host_share.h"
 
-static void add(struct qemu_argv *argv, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+static void add(struct qemu_argv *argv, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void add(struct qemu_argv *argv, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
-    if (argv->count == QEMU_MAX_ARGS ||
-        vasprintf(&argv->items[argv->count], fmt, args) < 0) {
+    if (argv->count == QEMU_MAX_ARGS || vasprintf(&argv->items[argv->count], fmt, args) < 0) {
         argv->failed = true;
     } else {
         argv->count++;
@@ -43,8 +41,8 @@ int qemu_mac(const char *vm_id, uint32_t nic, const char *prefix, char out[18], 
     int used = 0;
     int parts = 0;
     if (prefix[0] != 0) {
-        parts = sscanf(prefix, "%2x%n:%2x%n:%2x%n", &part[0], &used, &part[1], &used, &part[2],
-                       &used);
+        parts =
+            sscanf(prefix, "%2x%n:%2x%n:%2x%n", &part[0], &used, &part[1], &used, &part[2], &used);
         if (parts < 1 || strlen(prefix) != (size_t)(3 * parts - 1) || prefix[used] != 0) {
             return error_set(err, DSTACK_E_ARGUMENT,
                              "cvm.networking.mac_prefix must contain 1 to 3 two-digit hexadecimal "
@@ -197,7 +195,8 @@ static void add_share(const struct qemu_launch *l, struct qemu_argv *argv) {
         return;
     case QEMU_SHARE_VVFAT:
         add(argv, "-blockdev");
-        add(argv, "driver=vvfat,node-name=vvfat0,read-only=on,dir=%s/shared,label=" HOST_SHARE_LABEL,
+        add(argv,
+            "driver=vvfat,node-name=vvfat0,read-only=on,dir=%s/shared,label=" HOST_SHARE_LABEL,
             l->work_dir);
         add(argv, "-device");
         add(argv, "virtio-blk-pci,drive=vvfat0");
@@ -229,10 +228,11 @@ static void add_machine(const struct qemu_launch *l, struct qemu_argv *argv) {
         buf_put_fmt(&object, ",\"mrconfigid\":\"%s\"", l->mr_config_id);
     }
     if (l->quote_port != 0) {
-        buf_put_fmt(&object,
-                    ",\"quote-generation-socket\":{\"type\":\"vsock\",\"cid\":\"2\",\"port\":\"%" PRIu32
-                    "\"}",
-                    l->quote_port);
+        buf_put_fmt(
+            &object,
+            ",\"quote-generation-socket\":{\"type\":\"vsock\",\"cid\":\"2\",\"port\":\"%" PRIu32
+            "\"}",
+            l->quote_port);
     }
     buf_put_str(&object, "}");
     const char *text = buf_text(&object);

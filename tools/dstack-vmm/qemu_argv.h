@@ -26,20 +26,20 @@ struct qemu_nic {
 };
 
 struct qemu_launch {
-    const char *qemu;     /* program */
-    const char *accel;    /* "kvm", "tcg,thread=multi" */
-    const char *cpu;      /* "host", "max" */
-    const char *work_dir; /* absolute */
-    const char *vm_id;    /* for MAC addresses */
-    const char *mac_prefix; /* "", "52:54:00" */
+    const char *qemu;                                      /* program */
+    const char *accel;                                     /* "kvm", "tcg,thread=multi" */
+    const char *cpu;                                       /* "host", "max" */
+    const char *work_dir;                                  /* absolute */
+    const char *vm_id;                                     /* for MAC addresses */
+    const char *mac_prefix;                                /* "", "52:54:00" */
     const char *bios, *kernel, *initrd, *rootfs, *cmdline; /* bios, rootfs may be NULL */
-    const char *data_format; /* "raw"; NULL: QEMU looks at the file */
+    const char *data_format;                               /* "raw"; NULL: QEMU looks at the file */
     struct qemu_nic nics[QEMU_MAX_NICS];
     size_t nic_count;
     const struct vm_port *ports;
     size_t port_count;
     const char *sys_vendor, *product_name; /* SMBIOS; NULL: not set */
-    uint32_t vsock_cid;  /* 0: no vsock device */
+    uint32_t vsock_cid;                    /* 0: no vsock device */
     enum qemu_share share;
     bool share_ro;
     enum qemu_tee tee;

@@ -53,8 +53,8 @@ static int read_shared(const char *dir, const char *name, size_t limit, bool req
 static void read_instance_id(const char *dir, char out[41]) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
     out[0] = 0;
-    if (read_shared(dir, HOST_SHARE_INSTANCE_INFO, HOST_SHARE_INSTANCE_INFO_MAX, true, &text, NULL) !=
-        0) {
+    if (read_shared(dir, HOST_SHARE_INSTANCE_INFO, HOST_SHARE_INSTANCE_INFO_MAX, true, &text,
+                    NULL) != 0) {
         return;
     }
     dstack_error ignored = {0};
@@ -73,8 +73,8 @@ static void read_compose(const char *dir, struct vm_view *view) {
         return;
     }
     DSTACK_AUTO(json)
-    json_t *compose = json_parse(bytes_of_buf(&view->compose), HOST_SHARE_APP_COMPOSE_MAX, "",
-                                 &ignored);
+    json_t *compose =
+        json_parse(bytes_of_buf(&view->compose), HOST_SHARE_APP_COMPOSE_MAX, "", &ignored);
     view->gateway_enabled = json_is_true(json_object_get(compose, "gateway_enabled")) ||
                             json_is_true(json_object_get(compose, "tproxy_enabled"));
 }
@@ -240,7 +240,8 @@ static void clean(struct registry *registry) {
         const char *name = item->d_name;
         bool unfinished = strncmp(name, OPERATION_NEW_PREFIX, strlen(OPERATION_NEW_PREFIX)) == 0 ||
                           strncmp(name, OPERATION_GONE_PREFIX, strlen(OPERATION_GONE_PREFIX)) == 0;
-        DSTACK_AUTO(str) char *path = unfinished ? vm_path(registry->settings->run_path, name) : NULL;
+        DSTACK_AUTO(str)
+        char *path = unfinished ? vm_path(registry->settings->run_path, name) : NULL;
         if (path != NULL) {
             LOG_INFO("cleaning up after an interrupted operation", "folder", name);
             operation_delete_tree(path);

@@ -19,8 +19,8 @@ struct restart_state {
 };
 enum restart_decision { RESTART_NOTHING, RESTART_NOW, RESTART_EXHAUSTED };
 /* One look at a VM that should run. now > 0. */
-enum restart_decision restart_decide(const struct restart_policy *policy, struct restart_state *state,
-                                     bool running, int64_t now);
+enum restart_decision restart_decide(const struct restart_policy *policy,
+                                     struct restart_state *state, bool running, int64_t now);
 
 #define REGISTRY_MAX_VMS 256
 
@@ -66,7 +66,8 @@ DSTACK_AUTO_DEFINE_CLEAR(vm_view, struct vm_view, vm_view_clear)
 
 /* Makes the folders, finishes or undoes what an earlier run left half done, and starts the VMs that
  * should run and do not. VMs whose supervisor lives are found running. */
-int registry_open(struct registry *registry, const struct vmm_settings *settings, dstack_error *err);
+int registry_open(struct registry *registry, const struct vmm_settings *settings,
+                  dstack_error *err);
 void registry_close(struct registry *registry);
 
 int registry_create(struct registry *registry, const struct vm_request *request, char id[37],

@@ -1,7 +1,7 @@
 #include "registry.h"
 
-enum restart_decision restart_decide(const struct restart_policy *policy, struct restart_state *state,
-                                     bool running, int64_t now) {
+enum restart_decision restart_decide(const struct restart_policy *policy,
+                                     struct restart_state *state, bool running, int64_t now) {
     if (running) {
         if (state->healthy_since == 0) {
             state->healthy_since = now;

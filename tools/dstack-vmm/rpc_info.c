@@ -23,8 +23,8 @@ void rpc_info_duration(int64_t seconds, char *out, size_t size) {
         int64_t count = seconds / parts[i].unit;
         seconds %= parts[i].unit;
         if ((count > 0 || (i == 3 && used == 0)) && used < size) {
-            used += (size_t)snprintf(out + used, size - used, "%s%" PRId64 "%c", used > 0 ? " " : "",
-                                     count, parts[i].letter);
+            used += (size_t)snprintf(out + used, size - used, "%s%" PRId64 "%c",
+                                     used > 0 ? " " : "", count, parts[i].letter);
         }
     }
 }
@@ -119,8 +119,8 @@ static void fill_configuration(Vmm__VmConfiguration *out, const struct vm_view *
     out->memory = m->memory_mib;
     out->disk_size = m->disk_gib;
     for (size_t i = 0; i < m->port_count; i++) {
-        Vmm__PortMapping *port = (Vmm__PortMapping *)rpc_add_message(&out->n_ports, &out->ports,
-                                                                     &vmm__port_mapping__descriptor);
+        Vmm__PortMapping *port = (Vmm__PortMapping *)rpc_add_message(
+            &out->n_ports, &out->ports, &vmm__port_mapping__descriptor);
         if (port != NULL) {
             rpc_set_str(&port->protocol, vm_port_protocol(&m->ports[i]));
             rpc_set_str(&port->host_address, m->ports[i].address);
@@ -156,8 +156,8 @@ static void fill_configuration(Vmm__VmConfiguration *out, const struct vm_view *
     }
 }
 
-void rpc_info_fill(Vmm__VmInfo *out, const struct vmm_settings *settings, const struct vm_view *view,
-                   bool brief) {
+void rpc_info_fill(Vmm__VmInfo *out, const struct vmm_settings *settings,
+                   const struct vm_view *view, bool brief) {
     const struct vm_manifest *m = &view->manifest;
     const struct vm_runtime *r = &view->runtime;
     char text[64];
@@ -199,9 +199,10 @@ void rpc_info_fill(Vmm__VmInfo *out, const struct vmm_settings *settings, const 
 void rpc_info_meta(Vmm__GetMetaResponse *out, const struct vmm_settings *s) {
     out->kms = (Vmm__KmsSettings *)rpc_new_message(&vmm__kms_settings__descriptor);
     out->gateway = (Vmm__GatewaySettings *)rpc_new_message(&vmm__gateway_settings__descriptor);
-    out->resources = (Vmm__ResourcesSettings *)rpc_new_message(&vmm__resources_settings__descriptor);
-    out->networking = (Vmm__NetworkingCapabilities *)rpc_new_message(
-        &vmm__networking_capabilities__descriptor);
+    out->resources =
+        (Vmm__ResourcesSettings *)rpc_new_message(&vmm__resources_settings__descriptor);
+    out->networking =
+        (Vmm__NetworkingCapabilities *)rpc_new_message(&vmm__networking_capabilities__descriptor);
     if (out->kms == NULL || out->gateway == NULL || out->resources == NULL ||
         out->networking == NULL) {
         return;
@@ -220,7 +221,8 @@ void rpc_info_meta(Vmm__GetMetaResponse *out, const struct vmm_settings *s) {
     out->resources->max_allocable_memory_in_mb = s->max_memory_mib;
     rpc_add_str(&out->networking->n_supported_modes, &out->networking->supported_modes, "user");
     if (s->bridge[0] != 0) {
-        rpc_add_str(&out->networking->n_supported_modes, &out->networking->supported_modes, "bridge");
+        rpc_add_str(&out->networking->n_supported_modes, &out->networking->supported_modes,
+                    "bridge");
     }
     rpc_set_str(&out->networking->default_mode, s->default_network);
     rpc_set_str(&out->networking->default_bridge, s->bridge);

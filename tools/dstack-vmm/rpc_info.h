@@ -6,8 +6,8 @@
 #include "vmm.pb-c.h"
 
 /* brief: without the configuration. Accepts NULL (no memory; the call fails by itself). */
-void rpc_info_fill(Vmm__VmInfo *out, const struct vmm_settings *settings, const struct vm_view *view,
-                   bool brief);
+void rpc_info_fill(Vmm__VmInfo *out, const struct vmm_settings *settings,
+                   const struct vm_view *view, bool brief);
 void rpc_info_meta(Vmm__GetMetaResponse *out, const struct vmm_settings *settings);
 /* "1h 2m 3s"; "never" for a negative value. */
 void rpc_info_duration(int64_t seconds, char *out, size_t size);

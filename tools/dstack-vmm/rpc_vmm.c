@@ -41,8 +41,8 @@ static int take_ports(const struct vmm_settings *s, const Vmm__VmConfiguration *
     }
     for (size_t i = 0; i < in->n_ports; i++) {
         const Vmm__PortMapping *p = in->ports[i];
-        int rc = vm_port_make(p->protocol, p->host_address, s->port_address, p->host_port, p->vm_port,
-                              &out->ports[i], err);
+        int rc = vm_port_make(p->protocol, p->host_address, s->port_address, p->host_port,
+                              p->vm_port, &out->ports[i], err);
         if (rc != 0) {
             return rc;
         }
@@ -55,11 +55,13 @@ static int take_ports(const struct vmm_settings *s, const Vmm__VmConfiguration *
     return 0;
 }
 
-static int take_network(const Vmm__NetworkingConfig *in, struct vm_network *out, dstack_error *err) {
+static int take_network(const Vmm__NetworkingConfig *in, struct vm_network *out,
+                        dstack_error *err) {
     if (strcmp(in->mode, "user") != 0 && strcmp(in->mode, "bridge") != 0) {
         return strcmp(in->mode, "custom") == 0
                    ? error_set(err, DSTACK_E_REFUSED, "custom networking mode is manifest-only")
-                   : error_set(err, DSTACK_E_ARGUMENT, "unsupported networking mode '%s'", in->mode);
+                   : error_set(err, DSTACK_E_ARGUMENT, "unsupported networking mode '%s'",
+                               in->mode);
     }
     bool bridge = in->mode[0] == 'b';
     if (!bridge && in->bridge_name[0] != 0) {
@@ -68,8 +70,9 @@ static int take_network(const Vmm__NetworkingConfig *in, struct vm_network *out,
     }
     /* It becomes part of a QEMU option and of a path in /sys. */
     if (strlen(in->bridge_name) >= sizeof out->bridge ||
-        in->bridge_name[strspn(in->bridge_name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                "0123456789_.-")] != 0) {
+        in->bridge_name[strspn(in->bridge_name,
+                               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789_.-")] != 0) {
         return error_set(err, DSTACK_E_ARGUMENT, "bridge interface '%s' does not exist",
                          in->bridge_name);
     }
@@ -78,7 +81,8 @@ static int take_network(const Vmm__NetworkingConfig *in, struct vm_network *out,
     return 0;
 }
 
-static int take_networks(const Vmm__VmConfiguration *in, struct vm_request *out, dstack_error *err) {
+static int take_networks(const Vmm__VmConfiguration *in, struct vm_request *out,
+                         dstack_error *err) {
     size_t count = in->n_networks;
     if (count > VM_MAX_NETWORKS) {
         return error_set(err, DSTACK_E_LIMIT, "more than %d networks", VM_MAX_NETWORKS);
@@ -125,12 +129,20 @@ static int create_vm(rpc_call *call, dstack_error *err) {
     DSTACK_AUTO(json) json_t *gateways = strings(in->n_gateway_urls, in->gateway_urls);
     char id[37];
     struct vm_request request = {
-        .name = in->name, .image = in->image, .compose = in->compose_file,
-        .app_id = in->opt_app_id_case == VMM__VM_CONFIGURATION__OPT_APP_ID_APP_ID ? in->app_id : NULL,
+        .name = in->name,
+        .image = in->image,
+        .compose = in->compose_file,
+        .app_id =
+            in->opt_app_id_case == VMM__VM_CONFIGURATION__OPT_APP_ID_APP_ID ? in->app_id : NULL,
         .user_config = in->user_config,
         .encrypted_env = {in->encrypted_env.data, in->encrypted_env.len},
-        .vcpu = in->vcpu, .memory_mib = in->memory, .disk_gib = in->disk_size, .kms_urls = kms,
-        .gateway_urls = gateways, .stopped = in->stopped, .no_tee = in->no_tee,
+        .vcpu = in->vcpu,
+        .memory_mib = in->memory,
+        .disk_gib = in->disk_size,
+        .kms_urls = kms,
+        .gateway_urls = gateways,
+        .stopped = in->stopped,
+        .no_tee = in->no_tee,
         .simulated_tee =
             in->opt_simulated_tee_case == VMM__VM_CONFIGURATION__OPT_SIMULATED_TEE_SIMULATED_TEE
                 ? in->simulated_tee
@@ -182,7 +194,8 @@ static bool matches(const struct vm_view *view, const Vmm__StatusRequest *reques
     const struct vm_manifest *m = &view->manifest;
     return in_list(m->id, request->n_ids, request->ids) &&
            (request->keyword[0] == 0 || strstr(m->name, request->keyword) != NULL ||
-            strstr(m->id, request->keyword) != NULL || strstr(m->app_id, request->keyword) != NULL ||
+            strstr(m->id, request->keyword) != NULL ||
+            strstr(m->app_id, request->keyword) != NULL ||
             strstr(m->image, request->keyword) != NULL);
 }
 
@@ -198,15 +211,16 @@ static int status(rpc_call *call, dstack_error *err) {
     int rc = registry_ids(&app->registry, &ids, err);
     json_array_foreach(ids, i, id) {
         DSTACK_AUTO(vm_view) struct vm_view view = {0};
-        if (registry_view(&app->registry, json_string_value(id), !request->brief, &view, NULL) != 0 ||
+        if (registry_view(&app->registry, json_string_value(id), !request->brief, &view, NULL) !=
+                0 ||
             !matches(&view, request)) {
             continue;
         }
         uint64_t position = out->total++;
         if (position >= first && (size == 0 || position < first + size)) {
-            rpc_info_fill((Vmm__VmInfo *)rpc_add_message(&out->n_vms, &out->vms,
-                                                         &vmm__vm_info__descriptor),
-                          &app->settings, &view, request->brief);
+            rpc_info_fill(
+                (Vmm__VmInfo *)rpc_add_message(&out->n_vms, &out->vms, &vmm__vm_info__descriptor),
+                &app->settings, &view, request->brief);
         }
     }
     out->port_mapping_enabled = app->settings.ports_enabled;
@@ -243,7 +257,8 @@ static int list_images(rpc_call *call, dstack_error *err) {
                                                                  &vmm__image_info__descriptor);
         if (info != NULL) {
             rpc_set_str(&info->name, json_string_value(json_object_get(item, "name")));
-            rpc_set_str(&info->description, json_string_value(json_object_get(item, "description")));
+            rpc_set_str(&info->description,
+                        json_string_value(json_object_get(item, "description")));
             rpc_set_str(&info->version, json_string_value(json_object_get(item, "version")));
             info->is_dev = json_is_true(json_object_get(item, "is_dev"));
         }
@@ -259,7 +274,8 @@ static int get_compose_hash(rpc_call *call, dstack_error *err) {
     char hex[65];
     int rc = vm_name_check(in->name, err);
     DSTACK_AUTO(json)
-    json_t *compose = json_parse(bytes_of_str(in->compose_file), (size_t)50 << 20, "compose", &local);
+    json_t *compose =
+        json_parse(bytes_of_str(in->compose_file), (size_t)50 << 20, "compose", &local);
     if (rc == 0 && !json_is_object(compose)) {
         rc = error_set(err, DSTACK_E_FORMAT, "Invalid compose file: %s",
                        compose == NULL ? local.message : "not an object");
@@ -310,6 +326,8 @@ static const rpc_method methods[] = {
     {"Version", NULL, &vmm__version_response__descriptor, RPC_CALLER_CUSTOM, version, 0},
 };
 
-const rpc_service vmm_service = {
-    .name = "vmm", .prefix = "Teepod.", .methods = methods,
-    .method_count = sizeof methods / sizeof methods[0], .custom = check_caller};
+const rpc_service vmm_service = {.name = "vmm",
+                                 .prefix = "Teepod.",
+                                 .methods = methods,
+                                 .method_count = sizeof methods / sizeof methods[0],
+                                 .custom = check_caller};

@@ -66,8 +66,8 @@ static void mark(struct serial_log *log, const char *what, int64_t now) {
 
 int serial_log_open(struct serial_log *log, const char *path, uint64_t max_bytes,
                     uint32_t max_backups, int64_t now, dstack_error *err) {
-    *log = (struct serial_log){.path = strdup(path), .fd = -1, .max_bytes = max_bytes,
-                               .max_backups = max_backups};
+    *log = (struct serial_log){
+        .path = strdup(path), .fd = -1, .max_bytes = max_bytes, .max_backups = max_backups};
     if (log->path == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory");
     }

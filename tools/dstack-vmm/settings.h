@@ -24,9 +24,9 @@ struct vmm_settings {
     const char *node_name, *kms_url;
     json_t *kms_urls, *gateway_urls; /* given to guests that bring none of their own */
     const char *pccs_url, *docker_registry;
-    char qemu[256];       /* program */
+    char qemu[256];        /* program */
     char qemu_version[32]; /* "10.0.2"; "" when unknown */
-    const char *accel;    /* "kvm" or "tcg,thread=multi" */
+    const char *accel;     /* "kvm" or "tcg,thread=multi" */
     enum qemu_share share;
     const char *sys_vendor, *product_name;
     const char *net, *dhcp_start, *bridge, *mac_prefix;
@@ -40,7 +40,7 @@ struct vmm_settings {
     bool use_mrconfigid;
     const char *tdx_variant; /* "auto", "legacy", "lite" */
     uint32_t quote_port;
-    uint32_t vsock_cid; /* for real TDX launches; 0: no device */
+    uint32_t vsock_cid;         /* for real TDX launches; 0: no device */
     const char *simulator_keys; /* NULL: no simulated TEE */
     bool insecure_dev;
     uint64_t log_max_bytes;

@@ -19,10 +19,10 @@
 #define MAX_SHARE_FILES 32
 #define TOOL_TIMEOUT_MS 60000
 
-int share_tdx_variant(const char *policy, const json_t *compose, uint32_t memory_mib, bool image_lite,
-                      const char **out, dstack_error *err) {
-    const json_t *wish = json_object_get(json_object_get(compose, "requirements"),
-                                         "tdx_measure_acpi_tables");
+int share_tdx_variant(const char *policy, const json_t *compose, uint32_t memory_mib,
+                      bool image_lite, const char **out, dstack_error *err) {
+    const json_t *wish =
+        json_object_get(json_object_get(compose, "requirements"), "tdx_measure_acpi_tables");
     if (json_is_boolean(wish)) {
         *out = json_is_true(wish) ? "legacy" : "lite";
     } else if (strcmp(policy, "auto") != 0) {
@@ -42,8 +42,8 @@ int share_tdx_variant(const char *policy, const json_t *compose, uint32_t memory
 }
 
 static const char *share_mode_name(enum qemu_share share) {
-    static const char *const names[] = {[QEMU_SHARE_9P] = "9p", [QEMU_SHARE_VVFAT] = "vvfat",
-                                        [QEMU_SHARE_DISK] = "vhd"};
+    static const char *const names[] = {
+        [QEMU_SHARE_9P] = "9p", [QEMU_SHARE_VVFAT] = "vvfat", [QEMU_SHARE_DISK] = "vhd"};
     return names[share];
 }
 
@@ -70,17 +70,17 @@ static int add_tdx(const struct vmm_settings *settings, const struct vm_manifest
 int share_vm_config(const struct vmm_settings *settings, const struct vm_manifest *manifest,
                     const struct vm_image *image, const json_t *compose, dstack_buf *out,
                     dstack_error *err) {
-    DSTACK_AUTO(json) json_t *config = json_pack(
-        "{s:s, s:I, s:I}", "os_image_hash", image->digest, "cpu_count",
-        (json_int_t)(manifest->vcpu > 0 ? manifest->vcpu : 1), "memory_size",
-        (json_int_t)manifest->memory_mib << 20);
+    DSTACK_AUTO(json)
+    json_t *config = json_pack("{s:s, s:I, s:I}", "os_image_hash", image->digest, "cpu_count",
+                               (json_int_t)(manifest->vcpu > 0 ? manifest->vcpu : 1), "memory_size",
+                               (json_int_t)manifest->memory_mib << 20);
     if (settings->qemu_version[0] != 0) {
         json_object_set_new(config, "qemu_version", json_string(settings->qemu_version));
     }
     json_object_update_new(
-        config, json_pack("{s:i, s:b, s:i, s:i, s:b, s:s, s:s}", "pci_hole64_size", 0, "hugepages", 0,
-                          "num_gpus", 0, "num_nvswitches", 0, "hotplug_off", 0, "image", image->name,
-                          "host_share_mode", share_mode_name(settings->share)));
+        config, json_pack("{s:i, s:b, s:i, s:i, s:b, s:s, s:s}", "pci_hole64_size", 0, "hugepages",
+                          0, "num_gpus", 0, "num_nvswitches", 0, "hotplug_off", 0, "image",
+                          image->name, "host_share_mode", share_mode_name(settings->share)));
     if (manifest->network_count > 1) {
         json_object_set_new(config, "num_nics", json_integer((json_int_t)manifest->network_count));
     }
@@ -100,12 +100,12 @@ int share_sys_config(const struct vmm_settings *settings, const struct vm_manife
     json_t *kms = json_array_size(manifest->kms_urls) > 0 ? manifest->kms_urls : settings->kms_urls;
     json_t *gateways = json_array_size(manifest->gateway_urls) > 0 ? manifest->gateway_urls
                                                                    : settings->gateway_urls;
-    DSTACK_AUTO(json) json_t *config =
-        json_pack("{s:{s:s}, s:s, s:O, s:s, s:O, s:n, s:s, s:s}", "collateral_urls", "pccs",
-                  settings->pccs_url, "docker_registry", settings->docker_registry, "gateway_urls",
-                  gateways, "host_api_url", HOST_API_PORT_URL, "kms_urls", kms,
-                  "nvidia_attestation_proxy_url", "pccs_url", settings->pccs_url, "vm_config",
-                  vm_config);
+    DSTACK_AUTO(json)
+    json_t *config = json_pack("{s:{s:s}, s:s, s:O, s:s, s:O, s:n, s:s, s:s}", "collateral_urls",
+                               "pccs", settings->pccs_url, "docker_registry",
+                               settings->docker_registry, "gateway_urls", gateways, "host_api_url",
+                               HOST_API_PORT_URL, "kms_urls", kms, "nvidia_attestation_proxy_url",
+                               "pccs_url", settings->pccs_url, "vm_config", vm_config);
     int rc = config != NULL ? json_write(config, false, out, err)
                             : error_set(err, DSTACK_E_MEMORY, "no memory");
     if (rc == 0 && out->len > HOST_SHARE_SYS_CONFIG_MAX) {

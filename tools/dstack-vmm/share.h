@@ -20,7 +20,7 @@ int share_sys_config(const struct vmm_settings *settings, const struct vm_manife
 int share_build_disk(const char *dir, dstack_error *err);
 
 /* TDX variant by policy, memory and material: "legacy" or "lite". */
-int share_tdx_variant(const char *policy, const json_t *compose, uint32_t memory_mib, bool image_lite,
-                      const char **out, dstack_error *err);
+int share_tdx_variant(const char *policy, const json_t *compose, uint32_t memory_mib,
+                      bool image_lite, const char **out, dstack_error *err);
 
 #endif

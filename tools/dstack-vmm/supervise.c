@@ -177,7 +177,8 @@ static int start_ports(struct supervisor *s, dstack_error *err) {
         s->server = http_server_new(&(http_server_config){.name = "dstack-vmm", .workers = 1});
         rc = s->server != NULL
                  ? http_server_listen(s->server,
-                                      &(http_listener_config){.name = LISTENER, .address = "none",
+                                      &(http_listener_config){.name = LISTENER,
+                                                              .address = "none",
                                                               .routes = host_api_routes,
                                                               .route_count = host_api_route_count,
                                                               .user = &s->api},
@@ -186,16 +187,17 @@ static int start_ports(struct supervisor *s, dstack_error *err) {
         if (rc == 0) {
             s->link = service_link_new(s->ends[END_HOST],
                                        &(service_link_config){.side = SERVICE_LINK_HOST,
-                                                              .name = "guest", .server = s->server,
+                                                              .name = "guest",
+                                                              .server = s->server,
                                                               .listener = LISTENER},
                                        err);
             s->ends[END_HOST] = -1;
-            s->guest = s->link == NULL
-                           ? NULL
-                           : service_link_new(s->ends[END_GUEST],
-                                              &(service_link_config){.side = SERVICE_LINK_HOST,
-                                                                     .name = "guest"},
-                                              err);
+            s->guest =
+                s->link == NULL
+                    ? NULL
+                    : service_link_new(
+                          s->ends[END_GUEST],
+                          &(service_link_config){.side = SERVICE_LINK_HOST, .name = "guest"}, err);
             s->ends[END_GUEST] = -1;
             rc = s->guest != NULL ? 0 : DSTACK_E_IO;
         }
@@ -222,8 +224,8 @@ static void on_qmp_event(void *user, const char *name, const json_t *data) {
     LOG_INFO("qemu", "event", name, "reason", reason);
     if (strcmp(name, "SHUTDOWN") == 0 && reason != NULL) {
         pthread_mutex_lock(&s->api.mutex);
-        s->api.runtime.powered_off = s->api.runtime.powered_off ||
-                                     strcmp(reason, "guest-shutdown") == 0;
+        s->api.runtime.powered_off =
+            s->api.runtime.powered_off || strcmp(reason, "guest-shutdown") == 0;
         pthread_mutex_unlock(&s->api.mutex);
         record(s, "vmm.shutdown", reason);
     } else if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
@@ -247,7 +249,8 @@ static void *ask_shutdown(void *user) {
                                                             .body = bytes_of_str("null")},
                                      SHUTDOWN_ANSWER_MS, &response, &err);
     if (rc != 0 || response.status != 200) {
-        LOG_INFO("the guest agent does not answer; pressing the power button", "reason", err.message);
+        LOG_INFO("the guest agent does not answer; pressing the power button", "reason",
+                 err.message);
         qmp_command(&s->qmp, "system_powerdown", NULL);
     }
     return NULL;
@@ -296,8 +299,10 @@ static bool drain(struct supervisor *s, int end) {
 static void run(struct supervisor *s) {
     bool exited = false;
     while (!exited) {
-        struct pollfd fds[] = {{s->signal_fd, POLLIN, 0}, {s->qemu_fd, POLLIN, 0},
-                               {s->ends[END_SERIAL], POLLIN, 0}, {s->ends[END_QMP], POLLIN, 0}};
+        struct pollfd fds[] = {{s->signal_fd, POLLIN, 0},
+                               {s->qemu_fd, POLLIN, 0},
+                               {s->ends[END_SERIAL], POLLIN, 0},
+                               {s->ends[END_QMP], POLLIN, 0}};
         if (poll(fds, 4, -1) < 0 && errno != EINTR) {
             break;
         }
@@ -348,7 +353,8 @@ static void finish(struct supervisor *s) {
     http_server_free(s->server);
     if (s->qemu > 0) {
         char text[64];
-        snprintf(text, sizeof text, WIFSIGNALED(status) ? "QEMU ended by signal %d" : "QEMU exited with %d",
+        snprintf(text, sizeof text,
+                 WIFSIGNALED(status) ? "QEMU ended by signal %d" : "QEMU exited with %d",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         record(s, "vmm.exited", text);
     }
@@ -390,8 +396,13 @@ static int prepare(struct supervisor *s, dstack_error *err) {
 }
 
 static int supervise(const char *dir, int ready_fd) {
-    struct supervisor s = {.dir = dir, .ends = {-1, -1, -1, -1, -1}, .stop_fd = -1, .signal_fd = -1,
-                           .qemu_fd = -1, .qemu = -1, .ready_fd = ready_fd};
+    struct supervisor s = {.dir = dir,
+                           .ends = {-1, -1, -1, -1, -1},
+                           .stop_fd = -1,
+                           .signal_fd = -1,
+                           .qemu_fd = -1,
+                           .qemu = -1,
+                           .ready_fd = ready_fd};
     dstack_error err = {0};
     int lock_fd = -1;
     s.log.fd = -1;

@@ -6,8 +6,8 @@
 #include <dstack/error.h>
 
 /* Signals that the supervisor takes. */
-#define SUPERVISE_STOP SIGTERM      /* QEMU is killed */
-#define SUPERVISE_SHUTDOWN SIGUSR1  /* the guest is asked to power off */
+#define SUPERVISE_STOP SIGTERM     /* QEMU is killed */
+#define SUPERVISE_SHUTDOWN SIGUSR1 /* the guest is asked to power off */
 
 /* Starts a supervisor for the VM in dir, detached, and waits until QEMU runs (0) or has failed (the
  * reason in err). self: this program. */

@@ -22,8 +22,9 @@ static int spawn(const char *self, const char *dir, int ready_fd, pid_t *pid, ds
     posix_spawnattr_t attributes;
     sigset_t none;
     char *argv[] = {(char *)self, (char *)"supervise", (char *)dir, NULL};
-    char *environment[] = {(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                           (char *)"LANG=C", NULL};
+    char *environment[] = {
+        (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        (char *)"LANG=C", NULL};
     sigemptyset(&none);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);

@@ -57,21 +57,21 @@ json_t *vm_manifest_to_json(const struct vm_manifest *m) {
                                                "protocol", vm_port_protocol(p), "from",
                                                (int)p->host_port, "to", (int)p->vm_port));
     }
-    json_t *out = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:I, s:b, s:b, s:O, s:O, s:b}",
-                            "id", m->id, "name", m->name, "app_id", m->app_id, "vcpu",
-                            (json_int_t)m->vcpu, "memory", (json_int_t)m->memory_mib, "disk_size",
-                            (json_int_t)m->disk_gib, "image", m->image, "port_map", ports,
-                            "created_at_ms", (json_int_t)m->created_at_ms, "hugepages", 0,
-                            "pin_numa", 0, "kms_urls", m->kms_urls, "gateway_urls", m->gateway_urls,
-                            "no_tee", m->no_tee);
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:I, s:b, s:b, s:O, s:O, s:b}", "id",
+                  m->id, "name", m->name, "app_id", m->app_id, "vcpu", (json_int_t)m->vcpu,
+                  "memory", (json_int_t)m->memory_mib, "disk_size", (json_int_t)m->disk_gib,
+                  "image", m->image, "port_map", ports, "created_at_ms",
+                  (json_int_t)m->created_at_ms, "hugepages", 0, "pin_numa", 0, "kms_urls",
+                  m->kms_urls, "gateway_urls", m->gateway_urls, "no_tee", m->no_tee);
     if (m->simulated_tee[0] != 0) {
         json_object_set_new(out, "simulated_tee", json_string(m->simulated_tee));
     }
     json_object_set_new(out, "swtpm", json_false());
     json_t *networks = json_array();
     for (size_t i = 0; i < m->network_count; i++) {
-        json_array_append_new(networks, json_pack("{s:s, s:s}", "mode", m->networks[i].mode, "bridge",
-                                                  m->networks[i].bridge));
+        json_array_append_new(networks, json_pack("{s:s, s:s}", "mode", m->networks[i].mode,
+                                                  "bridge", m->networks[i].bridge));
     }
     if (m->network_count > 0) {
         json_object_set_new(out, "networks", networks);
@@ -85,8 +85,8 @@ json_t *vm_manifest_to_json(const struct vm_manifest *m) {
 static int copy_text(const json_t *json, const char *key, bool required, char *out, size_t size,
                      dstack_error *err) {
     const char *text = "";
-    int rc = required ? json_need_str(json, key, &text, err)
-                      : json_str_or(json, key, "", &text, err);
+    int rc =
+        required ? json_need_str(json, key, &text, err) : json_str_or(json, key, "", &text, err);
     if (rc == 0 && strlen(text) >= size) {
         rc = error_set(err, DSTACK_E_LIMIT, "%s: more than %zu characters", key, size - 1);
     }

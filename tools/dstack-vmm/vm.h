@@ -27,7 +27,7 @@
 #define VM_DATA_DISK "hda.img"
 
 struct vm_network {
-    char mode[8];    /* "user" or "bridge" */
+    char mode[8]; /* "user" or "bridge" */
     char bridge[16];
 };
 
@@ -43,7 +43,7 @@ struct vm_manifest {
     bool no_tee;
     char simulated_tee[24]; /* "" or "dstack-tdx" */
     struct vm_network networks[VM_MAX_NETWORKS];
-    size_t network_count; /* 0: the node's default */
+    size_t network_count;            /* 0: the node's default */
     json_t *kms_urls, *gateway_urls; /* arrays of strings */
 };
 
@@ -69,7 +69,7 @@ struct vm_runtime {
     int64_t started_at, exited_at; /* UNIX seconds; 0: never, still running */
     int exit_status;               /* raw wait status of QEMU */
     char boot_progress[256], boot_error[4096], shutdown_progress[256];
-    bool powered_off;              /* the guest said that it powers off */
+    bool powered_off; /* the guest said that it powers off */
     struct vm_event events[VM_EVENT_MAX];
     size_t event_count;
 };

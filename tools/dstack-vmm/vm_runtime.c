@@ -56,15 +56,15 @@ void vm_runtime_event(struct vm_runtime *runtime, const char *event, const char 
 static json_t *to_json(const struct vm_runtime *r) {
     json_t *events = json_array();
     for (size_t i = 0; i < r->event_count; i++) {
-        json_array_append_new(events, json_pack("{s:s, s:s, s:I}", "event", r->events[i].event, "body",
-                                                r->events[i].body, "timestamp",
+        json_array_append_new(events, json_pack("{s:s, s:s, s:I}", "event", r->events[i].event,
+                                                "body", r->events[i].body, "timestamp",
                                                 (json_int_t)r->events[i].timestamp_ms));
     }
     return json_pack("{s:I, s:I, s:i, s:s, s:s, s:s, s:b, s:o}", "started_at",
-                     (json_int_t)r->started_at, "exited_at", (json_int_t)r->exited_at, "exit_status",
-                     r->exit_status, "boot_progress", r->boot_progress, "boot_error", r->boot_error,
-                     "shutdown_progress", r->shutdown_progress, "powered_off", r->powered_off,
-                     "events", events);
+                     (json_int_t)r->started_at, "exited_at", (json_int_t)r->exited_at,
+                     "exit_status", r->exit_status, "boot_progress", r->boot_progress, "boot_error",
+                     r->boot_error, "shutdown_progress", r->shutdown_progress, "powered_off",
+                     r->powered_off, "events", events);
 }
 
 static int from_json(const json_t *json, struct vm_runtime *out, dstack_error *err) {

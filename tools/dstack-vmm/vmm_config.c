@@ -57,7 +57,8 @@ const config_key vmm_config_keys[] = {
     {"cvm.auto_restart.max_retries", CONFIG_INT, "5", "attempts before giving up"},
     {"cvm.auto_restart.initial_backoff", CONFIG_INT, "5", "seconds before the first attempt"},
     {"cvm.auto_restart.max_backoff", CONFIG_INT, "300", "most seconds between attempts"},
-    {"cvm.auto_restart.reset_window", CONFIG_INT, "300", "seconds after which a VM counts as healthy"},
+    {"cvm.auto_restart.reset_window", CONFIG_INT, "300",
+     "seconds after which a VM counts as healthy"},
     {"cvm.log.max_bytes", CONFIG_SIZE, "4M", "size at which a serial log is rotated; 0: never"},
     {"cvm.log.max_backups", CONFIG_INT, "3", "rotated logs kept"},
     {"cvm.start_timeout", CONFIG_DURATION, "120s", "longest wait for QEMU to come up"},
@@ -182,10 +183,11 @@ static int fill_choices(const service_config *config, struct vmm_settings *s, ds
     static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
     int mode = 0, network = 0, variant = 0, accel = 0;
     char mac[18];
-    int rc = choose("cvm.host_share_mode", config_str(config, "cvm.host_share_mode"), modes, &mode,
-                    err);
+    int rc =
+        choose("cvm.host_share_mode", config_str(config, "cvm.host_share_mode"), modes, &mode, err);
     rc = rc != 0 ? rc : choose("cvm.networking.mode", s->default_network, networks, &network, err);
-    rc = rc != 0 ? rc : choose("cvm.tdx_attestation_variant", s->tdx_variant, variants, &variant, err);
+    rc = rc != 0 ? rc
+                 : choose("cvm.tdx_attestation_variant", s->tdx_variant, variants, &variant, err);
     rc = rc != 0 ? rc : choose("qemu.accel", config_str(config, "qemu.accel"), accels, &accel, err);
     rc = rc != 0 ? rc : qemu_mac("x", 0, s->mac_prefix, mac, err);
     if (rc == 0 && network == 1 && s->bridge[0] == 0) {
@@ -282,8 +284,8 @@ int vmm_settings_fill(const service_config *config, bool insecure_dev, const cha
     DSTACK_AUTO(buf) dstack_buf text = {0};
     int rc = fill(config, insecure_dev, out, err);
     out->self = self;
-    if (rc == 0 && child_find(program[0] != 0 ? program : QEMU_PROGRAM, out->qemu,
-                              sizeof out->qemu) != 0) {
+    if (rc == 0 &&
+        child_find(program[0] != 0 ? program : QEMU_PROGRAM, out->qemu, sizeof out->qemu) != 0) {
         rc = error_set(err, DSTACK_E_NOT_FOUND, "Failed to find qemu executable");
     }
     if (rc == 0) {

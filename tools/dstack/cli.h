@@ -19,8 +19,8 @@ struct cli;
 
 /* One option of a command. Tables end with an entry whose name is NULL. */
 struct cli_option {
-    const char *name; /* long name without dashes */
-    char letter;      /* short form, 0 for none */
+    const char *name;  /* long name without dashes */
+    char letter;       /* short form, 0 for none */
     const char *value; /* what the value is called in the help ("FILE"); NULL: a flag */
     const char *help;  /* one line */
 };
@@ -45,15 +45,15 @@ struct cli_command {
 /* State of one invocation, filled by the frame before run is called. */
 struct cli {
     const struct cli_command *command;
-    bool json;    /* --json: one document on stdout */
-    bool colour;  /* stdout is a terminal and NO_COLOR is unset */
-    bool tty;     /* stderr is a terminal: progress may be drawn there */
-    int64_t now;  /* --now, or the clock */
+    bool json;   /* --json: one document on stdout */
+    bool colour; /* stdout is a terminal and NO_COLOR is unset */
+    bool tty;    /* stderr is a terminal: progress may be drawn there */
+    int64_t now; /* --now, or the clock */
     bool now_given;
-    FILE *out;    /* where results go */
-    FILE *diag;   /* where diagnostics and progress go */
+    FILE *out;      /* where results go */
+    FILE *diag;     /* where diagnostics and progress go */
     json_t *detail; /* members added beside "error" in JSON, see cli_detail */
-    bool printed; /* a JSON document has been printed */
+    bool printed;   /* a JSON document has been printed */
     size_t option_count;
     struct {
         const struct cli_option *option;

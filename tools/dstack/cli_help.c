@@ -170,7 +170,8 @@ static void print_quoted(FILE *out, const char *text) {
     fputc('\'', out);
 }
 
-static void print_fish_command(FILE *out, const struct cli_command *command, const char *condition) {
+static void print_fish_command(FILE *out, const struct cli_command *command,
+                               const char *condition) {
     for (const struct cli_command *const *c = command->children; c != NULL && *c != NULL; c++) {
         fprintf(out, "complete -c dstack -f -n '%s' -a %s -d ", condition, (*c)->name);
         print_quoted(out, (*c)->summary);

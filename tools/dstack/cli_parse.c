@@ -171,9 +171,9 @@ static void print_error(struct cli *cli, int status, const dstack_error *err) {
         return;
     }
     DSTACK_AUTO(json) json_t *document = json_object();
-    json_object_set_new(document, "error",
-                        json_pack("{s:s, s:s}", "check", dstack_status_name(status), "message",
-                                  message));
+    json_object_set_new(
+        document, "error",
+        json_pack("{s:s, s:s}", "check", dstack_status_name(status), "message", message));
     if (cli->detail != NULL) {
         json_object_update(document, cli->detail);
     }
@@ -211,9 +211,8 @@ static int run_command(struct cli *cli, const struct cli_command *const *path, s
         cli->json = cli->json || cli_has(cli, "json");
     }
     if (rc == 0 && cli->command->run == NULL) {
-        rc = cli->arg_count > 0
-                 ? cli_usage(err, "unknown command %s", cli->args[0])
-                 : cli_usage(err, "%s needs a subcommand", cli->command->name);
+        rc = cli->arg_count > 0 ? cli_usage(err, "unknown command %s", cli->args[0])
+                                : cli_usage(err, "%s needs a subcommand", cli->command->name);
     }
     if (rc == 0) {
         rc = check_argument_count(cli, err);

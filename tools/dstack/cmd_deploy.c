@@ -34,7 +34,8 @@ static const struct cli_option options[] = {
     {"kms", 0, NULL, "compose file: keys come from a KMS (default when the VMM names one)"},
     {"no-kms", 0, NULL, "compose file: no KMS, no lasting keys"},
     {"kms-url", 0, "URL", "KMS for the guest; may be repeated"},
-    {"gateway", 0, NULL, "compose file: reached through the gateway (default when the VMM has one)"},
+    {"gateway", 0, NULL,
+     "compose file: reached through the gateway (default when the VMM has one)"},
     {"no-gateway", 0, NULL, "compose file: not reached through a gateway"},
     {"gateway-url", 0, "URL", "gateway for the guest; may be repeated"},
     {"secure-time", 0, NULL, "compose file: the guest demands authenticated time"},
@@ -72,8 +73,8 @@ static int look_around(struct vmm_client *client, struct surroundings *out, dsta
     return rc;
 }
 
-static int exclusive(const struct cli *cli, const char *yes, const char *no, bool fallback, bool *out,
-                     dstack_error *err) {
+static int exclusive(const struct cli *cli, const char *yes, const char *no, bool fallback,
+                     bool *out, dstack_error *err) {
     if (cli_has(cli, yes) && cli_has(cli, no)) {
         return cli_usage(err, "--%s and --%s exclude each other", yes, no);
     }
@@ -103,13 +104,13 @@ static const char *name_from_path(const char *path, char *out, size_t size) {
     snprintf(out, size, "%s", strcmp(path, "-") == 0 ? "app" : base);
     out[strcspn(out, ".")] = 0;
     return strcmp(out, "docker-compose") == 0 || strcmp(out, "compose") == 0 || out[0] == 0 ? "app"
-                                                                                           : out;
+                                                                                            : out;
 }
 
 /* A docker-compose file becomes a manifest with the choices of the command line. */
-static int build_manifest(const struct cli *cli, const struct surroundings *around, const char *path,
-                          dstack_bytes file, const dstack_env *env, dstack_buf *out,
-                          dstack_error *err) {
+static int build_manifest(const struct cli *cli, const struct surroundings *around,
+                          const char *path, dstack_bytes file, const dstack_env *env,
+                          dstack_buf *out, dstack_error *err) {
     const char *keys[MAX_ENVS];
     char name[128];
     bool kms = false, gateway = false, secure_time = false;
@@ -135,7 +136,9 @@ static int build_manifest(const struct cli *cli, const struct surroundings *arou
             .name = cli_value(cli, "name", name_from_path(path, name, sizeof name)),
             .docker_compose_file = file,
             .key_provider = kms ? DSTACK_KEY_PROVIDER_KMS : DSTACK_KEY_PROVIDER_NONE,
-            .gateway_enabled = gateway, .no_secure_time = !secure_time, .allowed_envs = keys,
+            .gateway_enabled = gateway,
+            .no_secure_time = !secure_time,
+            .allowed_envs = keys,
             .allowed_env_count = env_count < MAX_ENVS ? env_count : MAX_ENVS},
         out, err);
 }
@@ -173,9 +176,9 @@ static int check_env_allowed(const dstack_manifest *manifest, const dstack_env *
             found = strcmp(fields->allowed_envs[k], key) == 0;
         }
         if (!found) {
-            return error_set(err, DSTACK_E_REFUSED,
-                             "the manifest's allowed_envs does not name %s: the guest would drop it",
-                             key);
+            return error_set(
+                err, DSTACK_E_REFUSED,
+                "the manifest's allowed_envs does not name %s: the guest would drop it", key);
         }
     }
     return 0;
@@ -207,13 +210,15 @@ static int fetch_env_key(struct cli *cli, dstack_bytes app_id, dstack_kms_env_an
     uint8_t signer[33], wanted[33];
     bool pinned = false;
     if (url == NULL || ca_path == NULL) {
-        return cli_usage(err, "--env-file needs --kms-url and --kms-ca: the environment is encrypted "
-                              "to a key that must come from the right KMS");
+        return cli_usage(err,
+                         "--env-file needs --kms-url and --kms-ca: the environment is encrypted "
+                         "to a key that must come from the right KMS");
     }
     int rc = cli_hex_fixed(cli, "kms-signer", wanted, sizeof wanted, &pinned, err);
     rc = rc != 0 ? rc : cli_read(ca_path, (size_t)1 << 20, &ca, err);
     rc = rc != 0 ? rc
-                 : dstack_kms_new(&(dstack_kms_options){.url = url, .root_ca = bytes_of_buf(&ca),
+                 : dstack_kms_new(&(dstack_kms_options){.url = url,
+                                                        .root_ca = bytes_of_buf(&ca),
                                                         .connect_address =
                                                             cli_value(cli, "kms-connect", NULL)},
                                   &kms, err);
@@ -239,9 +244,9 @@ static int add_env(struct cli *cli, json_t *request, const dstack_env *env, dsta
     dstack_kms_env_answer key = {0};
     DSTACK_AUTO(buf) dstack_buf blob = {0};
     int rc = fetch_env_key(cli, app_id, &key, err);
-    rc = rc != 0 ? rc
-                 : dstack_env_encrypt(env, bytes_of(key.public_key, sizeof key.public_key), &blob,
-                                      err);
+    rc = rc != 0
+             ? rc
+             : dstack_env_encrypt(env, bytes_of(key.public_key, sizeof key.public_key), &blob, err);
     if (rc == 0) {
         json_object_set_new(request, "encrypted_env", json_hex(bytes_of_buf(&blob)));
     }
@@ -307,7 +312,8 @@ static int add_ports(const struct cli *cli, json_t *request, dstack_error *err) 
     return 0;
 }
 
-static void add_urls(const struct cli *cli, const char *option, const char *member, json_t *request) {
+static void add_urls(const struct cli *cli, const char *option, const char *member,
+                     json_t *request) {
     json_t *list = json_array();
     const char *url;
     for (size_t i = 0; (url = cli_value_at(cli, option, i)) != NULL; i++) {
@@ -344,9 +350,10 @@ static int find_app_id(const struct cli *cli, const dstack_manifest *manifest, u
     return rc;
 }
 
-static int make_request(struct cli *cli, struct vmm_client *client, const struct surroundings *around,
-                        const dstack_manifest *manifest, dstack_buf *text, const uint8_t app_id[20],
-                        json_t *request, dstack_error *err) {
+static int make_request(struct cli *cli, struct vmm_client *client,
+                        const struct surroundings *around, const dstack_manifest *manifest,
+                        dstack_buf *text, const uint8_t app_id[20], json_t *request,
+                        dstack_error *err) {
     const char *name = cli_value(cli, "name", dstack_manifest_get(manifest)->name);
     json_t *compose = json_stringn((const char *)text->data, text->len);
     if (compose == NULL) {
@@ -409,8 +416,8 @@ static int dry_run(struct cli *cli, dstack_buf *text, const char *hash, const ch
     return cli_print_json(cli, answer, err);
 }
 
-static int create(struct cli *cli, struct vmm_client *client, const json_t *request, const char *hash,
-                  dstack_error *err) {
+static int create(struct cli *cli, struct vmm_client *client, const json_t *request,
+                  const char *hash, dstack_error *err) {
     DSTACK_AUTO(json) json_t *answer = NULL;
     int64_t timeout = 600;
     int rc = cli_int(cli, "timeout", 600, 1, 86400, &timeout, err);

@@ -32,8 +32,8 @@ static void find_program(struct finding *f, const char *program, const char *arg
     int rc = run_program(argv, true, &out, 10000, NULL);
     const char *text = buf_text(&out);
     f->verdict = rc == DSTACK_E_NOT_FOUND ? VERDICT_MISSING : VERDICT_OK;
-    snprintf(f->found, sizeof f->found, "%.*s",
-             (int)(text != NULL ? strcspn(text, "\n") : 0), text != NULL ? text : "");
+    snprintf(f->found, sizeof f->found, "%.*s", (int)(text != NULL ? strcspn(text, "\n") : 0),
+             text != NULL ? text : "");
     if (f->verdict == VERDICT_MISSING) {
         snprintf(f->found, sizeof f->found, "%s is not installed", program);
         f->advice = package;
@@ -58,9 +58,9 @@ static void look_at_kvm(struct finding *f) {
     f->name = "KVM";
     f->verdict = usable ? VERDICT_OK : VERDICT_LIMITED;
     snprintf(f->found, sizeof f->found, "%s",
-             usable                           ? "/dev/kvm can be opened"
+             usable                          ? "/dev/kvm can be opened"
              : access("/dev/kvm", F_OK) == 0 ? "/dev/kvm exists, but not for this user"
-                                              : "no /dev/kvm");
+                                             : "no /dev/kvm");
     f->advice = usable ? NULL : "VMs run under software emulation: slow, but the same";
 }
 
@@ -85,8 +85,8 @@ static void look_at_tee(struct finding *f) {
              : host_tdx ? "TDX host"
              : host_snp ? "SEV-SNP host"
                         : "no TDX, no SEV-SNP");
-    f->advice = f->verdict == VERDICT_OK ? NULL
-                                         : "only simulated TEEs (--insecure-dev) can run here";
+    f->advice =
+        f->verdict == VERDICT_OK ? NULL : "only simulated TEEs (--insecure-dev) can run here";
 }
 
 static void look_at_device(struct finding *f, const char *name, const char *path,
@@ -145,9 +145,9 @@ static int run_doctor(struct cli *cli, int argc, char **argv, dstack_error *err)
     for (size_t i = 0; i < count; i++) {
         const struct finding *f = &all[i];
         missing = missing || f->verdict == VERDICT_MISSING;
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "name", f->name, "status",
-                                              names[f->verdict], "found", f->found, "advice",
-                                              f->advice));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:s?}", "name", f->name, "status",
+                                        names[f->verdict], "found", f->found, "advice", f->advice));
         if (!cli->json) {
             char title[256];
             snprintf(title, sizeof title, "%-12s %s", f->name, f->found);
@@ -162,6 +162,8 @@ static int run_doctor(struct cli *cli, int argc, char **argv, dstack_error *err)
     return error_set(err, DSTACK_E_NOT_FOUND, "something that dstack needs is missing");
 }
 
-const struct cli_command cli_command_doctor = {
-    .name = "doctor", .summary = "Tell what this machine can do, and what to fix", .usage = "[...]",
-    .run = run_doctor};
+const struct cli_command cli_command_doctor = {.name = "doctor",
+                                               .summary =
+                                                   "Tell what this machine can do, and what to fix",
+                                               .usage = "[...]",
+                                               .run = run_doctor};

@@ -255,8 +255,9 @@ static const struct cli_command command_tdx = {
     .name = "tdx",
     .summary = "predict MRTD and RTMR0 to RTMR2 of a TDX guest",
     .usage = "--image DIR [--vm-config JSON|FILE] [--cpus N] [--memory SIZE] [...]",
-    .help = "ACPI tables are not generated: RTMR0 is predicted when the digests of the tables that\n"
-            "QEMU hands to the guest are given.",
+    .help =
+        "ACPI tables are not generated: RTMR0 is predicted when the digests of the tables that\n"
+        "QEMU hands to the guest are given.",
     .options = tdx_options,
     .run = run_tdx,
 };

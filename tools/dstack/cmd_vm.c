@@ -30,10 +30,11 @@ static int apps_json(struct cli *cli, const json_t *vms, dstack_error *err) {
     json_t *vm;
     json_array_foreach(vms, i, vm) {
         json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "id", vmm_text(vm, "id"), "name",
-                            vmm_text(vm, "name"), "status", shown_status(vm), "uptime",
-                            vmm_text(vm, "uptime"), "appId", vmm_text(vm, "app_id"), "bootProgress",
-                            vmm_text(vm, "boot_progress"), "bootError", vmm_text(vm, "boot_error")));
+            list,
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "id", vmm_text(vm, "id"), "name",
+                      vmm_text(vm, "name"), "status", shown_status(vm), "uptime",
+                      vmm_text(vm, "uptime"), "appId", vmm_text(vm, "app_id"), "bootProgress",
+                      vmm_text(vm, "boot_progress"), "bootError", vmm_text(vm, "boot_error")));
     }
     return cli_print_json(cli, list, err);
 }
@@ -75,9 +76,11 @@ static int run_apps(struct cli *cli, int argc, char **argv, dstack_error *err) {
 
 static const struct cli_option vmm_options[] = {VMM_OPTIONS};
 
-const struct cli_command cli_command_apps = {
-    .name = "apps", .summary = "List the VMs of a VMM", .usage = "[...]", .options = vmm_options,
-    .run = run_apps};
+const struct cli_command cli_command_apps = {.name = "apps",
+                                             .summary = "List the VMs of a VMM",
+                                             .usage = "[...]",
+                                             .options = vmm_options,
+                                             .run = run_apps};
 
 /* ---- info ---- */
 
@@ -85,10 +88,14 @@ static void print_info(struct cli *cli, const json_t *info) {
     const json_t *configuration = json_object_get(info, "configuration");
     static const struct {
         const char *label, *key;
-    } rows[] = {{"app id", "app_id"},       {"instance id", "instance_id"},
-                {"url", "app_url"},         {"uptime", "uptime"},
-                {"boot", "boot_progress"},  {"boot error", "boot_error"},
-                {"shutdown", "shutdown_progress"}, {"image version", "image_version"}};
+    } rows[] = {{"app id", "app_id"},
+                {"instance id", "instance_id"},
+                {"url", "app_url"},
+                {"uptime", "uptime"},
+                {"boot", "boot_progress"},
+                {"boot error", "boot_error"},
+                {"shutdown", "shutdown_progress"},
+                {"image version", "image_version"}};
     cli_heading(cli, "%s  %s", vmm_text(info, "name"), vmm_text(info, "id"));
     cli_field(cli, "status", "%s", shown_status(info));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -140,10 +147,15 @@ static int run_info(struct cli *cli, int argc, char **argv, dstack_error *err) {
     return 0;
 }
 
-const struct cli_command cli_command_info = {
-    .name = "info", .summary = "Show one VM", .usage = "VM [...]",
-    .help = "VM is an id, the beginning of an id, or a name.", .options = vmm_options, .min_args = 1,
-    .max_args = 1, .run = run_info};
+const struct cli_command cli_command_info = {.name = "info",
+                                             .summary = "Show one VM",
+                                             .usage = "VM [...]",
+                                             .help =
+                                                 "VM is an id, the beginning of an id, or a name.",
+                                             .options = vmm_options,
+                                             .min_args = 1,
+                                             .max_args = 1,
+                                             .run = run_info};
 
 /* ---- logs ---- */
 
@@ -161,7 +173,8 @@ static int run_logs(struct cli *cli, int argc, char **argv, dstack_error *err) {
     const char *channel = cli_value(cli, "channel", "serial");
     if (strcmp(channel, "serial") != 0 && strcmp(channel, "stdout") != 0 &&
         strcmp(channel, "stderr") != 0 && strcmp(channel, "supervisor") != 0) {
-        return cli_usage(err, "--channel %s: expected serial, stdout, stderr or supervisor", channel);
+        return cli_usage(err, "--channel %s: expected serial, stdout, stderr or supervisor",
+                         channel);
     }
     if (cli->json) {
         return cli_usage(err, "logs are text: --json does not apply");
@@ -174,9 +187,13 @@ static int run_logs(struct cli *cli, int argc, char **argv, dstack_error *err) {
                                      cli_has(cli, "follow"), cli_has(cli, "ansi"), cli->out, err);
 }
 
-const struct cli_command cli_command_logs = {
-    .name = "logs", .summary = "Show what a VM prints", .usage = "VM [-f] [...]",
-    .options = logs_options, .min_args = 1, .max_args = 1, .run = run_logs};
+const struct cli_command cli_command_logs = {.name = "logs",
+                                             .summary = "Show what a VM prints",
+                                             .usage = "VM [-f] [...]",
+                                             .options = logs_options,
+                                             .min_args = 1,
+                                             .max_args = 1,
+                                             .run = run_logs};
 
 /* ---- start, stop, rm ---- */
 
@@ -215,16 +232,21 @@ static int run_start(struct cli *cli, int argc, char **argv, dstack_error *err) 
     return rc != 0 ? rc : finish(cli, vm, "started", err);
 }
 
-const struct cli_command cli_command_start = {
-    .name = "start", .summary = "Start a VM", .usage = "VM [--wait] [...]", .options = start_options,
-    .min_args = 1, .max_args = 1, .run = run_start};
+const struct cli_command cli_command_start = {.name = "start",
+                                              .summary = "Start a VM",
+                                              .usage = "VM [--wait] [...]",
+                                              .options = start_options,
+                                              .min_args = 1,
+                                              .max_args = 1,
+                                              .run = run_start};
 
 static const struct cli_option stop_options[] = {
     {"force", 'f', NULL, "kill it at once instead of asking its guest to power off"},
     {"timeout", 0, "SECONDS", "how long the guest may take before it is killed (default 60)"},
     VMM_OPTIONS};
 
-static int stop_vm(struct cli *cli, struct vmm_client *client, const json_t *vm, dstack_error *err) {
+static int stop_vm(struct cli *cli, struct vmm_client *client, const json_t *vm,
+                   dstack_error *err) {
     int64_t timeout = STOP_TIMEOUT_S;
     dstack_error local = {0};
     const char *status = vmm_text(vm, "status");
@@ -252,13 +274,16 @@ static int run_stop(struct cli *cli, int argc, char **argv, dstack_error *err) {
     return rc != 0 ? rc : finish(cli, vm, "stopped", err);
 }
 
-const struct cli_command cli_command_stop = {
-    .name = "stop", .summary = "Power a VM off", .usage = "VM [--force] [...]",
-    .options = stop_options, .min_args = 1, .max_args = 1, .run = run_stop};
+const struct cli_command cli_command_stop = {.name = "stop",
+                                             .summary = "Power a VM off",
+                                             .usage = "VM [--force] [...]",
+                                             .options = stop_options,
+                                             .min_args = 1,
+                                             .max_args = 1,
+                                             .run = run_stop};
 
-static const struct cli_option rm_options[] = {
-    {"force", 'f', NULL, "even if it runs"},
-    VMM_OPTIONS};
+static const struct cli_option rm_options[] = {{"force", 'f', NULL, "even if it runs"},
+                                               VMM_OPTIONS};
 
 static int run_rm(struct cli *cli, int argc, char **argv, dstack_error *err) {
     DSTACK_AUTO(vmm_client) struct vmm_client client = {0};
@@ -274,9 +299,13 @@ static int run_rm(struct cli *cli, int argc, char **argv, dstack_error *err) {
     return rc != 0 ? rc : finish(cli, vm, "removed", err);
 }
 
-const struct cli_command cli_command_rm = {
-    .name = "rm", .summary = "Remove a VM and its disk", .usage = "VM [--force] [...]",
-    .options = rm_options, .min_args = 1, .max_args = 1, .run = run_rm};
+const struct cli_command cli_command_rm = {.name = "rm",
+                                           .summary = "Remove a VM and its disk",
+                                           .usage = "VM [--force] [...]",
+                                           .options = rm_options,
+                                           .min_args = 1,
+                                           .max_args = 1,
+                                           .run = run_rm};
 
 /* ---- images ---- */
 
@@ -298,6 +327,8 @@ static int run_images(struct cli *cli, int argc, char **argv, dstack_error *err)
     return 0;
 }
 
-const struct cli_command cli_command_images = {
-    .name = "images", .summary = "List the guest images of a VMM", .usage = "[...]",
-    .options = vmm_options, .run = run_images};
+const struct cli_command cli_command_images = {.name = "images",
+                                               .summary = "List the guest images of a VMM",
+                                               .usage = "[...]",
+                                               .options = vmm_options,
+                                               .run = run_images};

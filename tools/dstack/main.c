@@ -38,9 +38,9 @@ static const struct cli_command root = {
 static int run_root(struct cli *cli, int argc, char **argv, dstack_error *err) {
     if (cli_has(cli, "version")) {
         if (cli->json) {
-            DSTACK_AUTO(json) json_t *version =
-                json_pack("{s:s, s:s}", "version", DSTACK_PROJECT_VERSION, "revision",
-                          DSTACK_REVISION);
+            DSTACK_AUTO(json)
+            json_t *version = json_pack("{s:s, s:s}", "version", DSTACK_PROJECT_VERSION, "revision",
+                                        DSTACK_REVISION);
             return cli_print_json(cli, version, err);
         }
         fprintf(cli->out, "dstack v%s (%s)\n", DSTACK_PROJECT_VERSION, DSTACK_REVISION);

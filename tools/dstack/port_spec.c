@@ -41,8 +41,8 @@ int port_spec_parse(const char *text, struct port_spec *out, dstack_error *err) 
     memset(out, 0, sizeof *out);
     strcpy(out->protocol, "tcp");
     strcpy(out->address, "127.0.0.1");
-    bool good = whole && parse_number(parts[count - 1], lens[count - 1], &out->vm) == 0 &&
-                out->vm > 0;
+    bool good =
+        whole && parse_number(parts[count - 1], lens[count - 1], &out->vm) == 0 && out->vm > 0;
     if (good && count >= 2) {
         const char *host = parts[count - 2];
         size_t len = lens[count - 2];
@@ -64,10 +64,11 @@ int port_spec_parse(const char *text, struct port_spec *out, dstack_error *err) 
             good = inet_pton(AF_INET, out->address, &ignored) == 1;
         }
     }
-    return good ? 0
-                : cli_usage(err,
-                            "port \"%s\": expected VM, HOST:VM, PROTO:HOST:VM or PROTO:ADDR:HOST:VM",
-                            text);
+    return good
+               ? 0
+               : cli_usage(err,
+                           "port \"%s\": expected VM, HOST:VM, PROTO:HOST:VM or PROTO:ADDR:HOST:VM",
+                           text);
 }
 
 int port_spec_choose(struct port_spec *spec, dstack_error *err) {
@@ -77,7 +78,8 @@ int port_spec_choose(struct port_spec *spec, dstack_error *err) {
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t len = sizeof address;
     DSTACK_AUTO(fd)
-    int fd = socket(AF_INET, (spec->protocol[0] == 'u' ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(AF_INET, (spec->protocol[0] == 'u' ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
     if (fd < 0 || inet_pton(AF_INET, spec->address, &address.sin_addr) != 1 ||
         bind(fd, (struct sockaddr *)&address, len) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) != 0) {

@@ -114,13 +114,15 @@ int vmm_client_call(struct vmm_client *client, const char *method, const json_t 
     } else {
         buf_put_str(&body, "null");
     }
-    rc = rc != 0 ? rc
-                 : http_client_send(client->http,
-                                    &(http_client_request){.method = "POST", .path = path,
-                                                           .content_type = "application/json",
-                                                           .headers = headers[0] != 0 ? headers : NULL,
-                                                           .body = bytes_of_buf(&body)},
-                                    &response, err);
+    rc = rc != 0
+             ? rc
+             : http_client_send(client->http,
+                                &(http_client_request){.method = "POST",
+                                                       .path = path,
+                                                       .content_type = "application/json",
+                                                       .headers = headers[0] != 0 ? headers : NULL,
+                                                       .body = bytes_of_buf(&body)},
+                                &response, err);
     if (rc != 0) {
         return error_prefix(err, rc, "the VMM at %s", client->url);
     }
@@ -128,8 +130,10 @@ int vmm_client_call(struct vmm_client *client, const char *method, const json_t 
         return peer_error(&response, err);
     }
     if (out != NULL) {
-        *out = json_loadb((const char *)response.body.data, response.body.len, JSON_DECODE_ANY, NULL);
-        rc = *out != NULL ? 0 : error_set(err, DSTACK_E_FORMAT, "%s: the answer is no JSON", method);
+        *out =
+            json_loadb((const char *)response.body.data, response.body.len, JSON_DECODE_ANY, NULL);
+        rc =
+            *out != NULL ? 0 : error_set(err, DSTACK_E_FORMAT, "%s: the answer is no JSON", method);
     }
     return rc;
 }
@@ -240,7 +244,8 @@ int vmm_client_logs(struct vmm_client *client, const char *id, const char *chann
                        curl_easy_strerror(code));
     } else if (sink.status != 200) {
         const char *text = buf_text(&sink.error);
-        rc = error_set(err, DSTACK_E_PEER, "%.200s", text != NULL && text[0] != 0 ? text : "refused");
+        rc = error_set(err, DSTACK_E_PEER, "%.200s",
+                       text != NULL && text[0] != 0 ? text : "refused");
     }
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
@@ -289,7 +294,8 @@ static int look(struct cli *cli, struct boot_watch *watch, const json_t *info, d
     if (strcmp(problem, watch->error) != 0 && problem[0] != 0) {
         snprintf(watch->error, sizeof watch->error, "%s", problem);
         watch->error_ms = now;
-        cli_note(cli, "  %5.1f s  problem: %s", (double)(now - watch->started_ms) / 1000.0, problem);
+        cli_note(cli, "  %5.1f s  problem: %s", (double)(now - watch->started_ms) / 1000.0,
+                 problem);
     }
     if (strcmp(progress, "done") == 0) {
         return 1;

@@ -8,11 +8,11 @@
 #include "client/http_client.h"
 
 /* Options of every command that talks to a VMM; use as the last rows of a table. */
-#define VMM_OPTIONS                                                                                 \
-    {"vmm", 0, "URL", "the VMM: unix:PATH or http(s)://HOST:PORT"},                                 \
-        {"state", 0, "DIR", "folder whose vmm.sock is the VMM"},                                    \
-        {"token-file", 0, "FILE", "file holding the VMM's token"}, {                                \
-        NULL                                                                                        \
+#define VMM_OPTIONS                                                                                \
+    {"vmm", 0, "URL", "the VMM: unix:PATH or http(s)://HOST:PORT"},                                \
+        {"state", 0, "DIR", "folder whose vmm.sock is the VMM"},                                   \
+        {"token-file", 0, "FILE", "file holding the VMM's token"}, {                               \
+        NULL                                                                                       \
     }
 
 struct vmm_client {

@@ -15,11 +15,8 @@ typedef struct agent_fixture {
 static inline void fixture_listen(agent_fixture *f, const char *name, const http_route *routes,
                                   size_t count) {
     dstack_error err = {0};
-    const http_listener_config config = {.name = name,
-                                         .address = "none",
-                                         .routes = routes,
-                                         .route_count = count,
-                                         .user = f->a};
+    const http_listener_config config = {
+        .name = name, .address = "none", .routes = routes, .route_count = count, .user = f->a};
     assert_ok(http_server_listen(f->server, &config, &err), err);
 }
 
@@ -53,9 +50,9 @@ static inline int fixture_call(agent_fixture *f, const char *listener, const cha
     buf_put_str(&request, body != NULL ? body : "");
     const bool local = strcmp(listener, "external") != 0;
     const http_peer peer = {.kind = local ? HTTP_PEER_UNIX : HTTP_PEER_TCP, .address = "test"};
-    assert_ok(http_server_exchange(f->server, listener, bytes_of_buf(&request), &peer, &response,
-                                   &err),
-              err);
+    assert_ok(
+        http_server_exchange(f->server, listener, bytes_of_buf(&request), &peer, &response, &err),
+        err);
     assert_ok(http_client_response_parse(bytes_of_buf(&response), (size_t)16 << 20, &parsed, &err),
               err);
     if (answer != NULL) {

@@ -16,8 +16,8 @@
 #include "keys/local_keys.h"
 #include "serve/guest_api.h"
 
-#define MANIFEST                                                                                    \
-    "{\"manifest_version\":2,\"name\":\"t\",\"runner\":\"docker-compose\","                         \
+#define MANIFEST                                                                                   \
+    "{\"manifest_version\":2,\"name\":\"t\",\"runner\":\"docker-compose\","                        \
     "\"docker_compose_file\":\"services: {}\",\"secure_time\":false%s}"
 
 typedef struct world {
@@ -145,15 +145,16 @@ static void an_attestation_of_the_agent_verifies_and_names_the_app(void **state)
     world w;
     world_begin(&w, "");
     DSTACK_AUTO(json) json_t *answer = NULL;
-    assert_int_equal(fixture_call(&w.f, "internal", "/Attest", "{\"report_data\":\"aabb\"}", &answer),
-                     200);
+    assert_int_equal(
+        fixture_call(&w.f, "internal", "/Attest", "{\"report_data\":\"aabb\"}", &answer), 200);
     uint8_t report_data[64] = {0xaa, 0xbb};
     dstack_verified *verified = NULL;
     assert_int_equal(verify(&w, text_of(answer, "attestation"), report_data, &verified), 0);
     DSTACK_AUTO(json) json_t *info = NULL;
     assert_int_equal(fixture_call(&w.f, "internal", "/v1/Info", "{}", &info), 200);
     const dstack_identity *id = dstack_verified_identity(verified);
-    assert_hex(bytes_of(id->compose_hash.data, id->compose_hash.len), text_of(info, "compose_hash"));
+    assert_hex(bytes_of(id->compose_hash.data, id->compose_hash.len),
+               text_of(info, "compose_hash"));
     uint8_t hash[32];
     dstack_compose_hash(bytes_of_str(text_of(info, "app_compose")), hash);
     assert_hex(bytes_of(hash, 32), text_of(info, "compose_hash"));
@@ -228,8 +229,9 @@ static void the_event_version_of_a_boot_is_fixed(void **state) {
 
 static void sec_24_keys_are_never_served_on_the_public_port(void **state) {
     static const char *const paths[] = {
-        "/GetKey", "/v0/GetKey", "/v1/GetKey", "/prpc/GetKey", "/prpc/v1/GetKey", "/prpc/v0/GetKey",
-        "/prpc/GetTlsKey", "/prpc/Sign", "/prpc/v1/IssueCert", "/prpc/DeriveKey", "/prpc/Attest",
+        "/GetKey",         "/v0/GetKey",      "/v1/GetKey", "/prpc/GetKey",       "/prpc/v1/GetKey",
+        "/prpc/v0/GetKey", "/prpc/GetTlsKey", "/prpc/Sign", "/prpc/v1/IssueCert", "/prpc/DeriveKey",
+        "/prpc/Attest",
     };
     world w;
     world_begin(&w, "");
@@ -241,8 +243,8 @@ static void sec_24_keys_are_never_served_on_the_public_port(void **state) {
 }
 
 static void methods_exist_on_their_own_surface_alone(void **state) {
-    static const char *const paths[] = {"/v1/Verify", "/v0/IssueCert", "/IssueCert", "/v1/GetQuote",
-                                        "/GpuInfo", "/Nope"};
+    static const char *const paths[] = {"/v1/Verify",   "/v0/IssueCert", "/IssueCert",
+                                        "/v1/GetQuote", "/GpuInfo",      "/Nope"};
     world w;
     world_begin(&w, "");
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
@@ -283,9 +285,9 @@ static void sec_17_version_1_keys_differ_by_algorithm(void **state) {
 }
 
 static void validity_that_no_certificate_can_state_is_refused(void **state) {
-    static const char *const bad[] = {
-        "{\"not_after\":253402300800}", "{\"not_before\":18446744073709551615}",
-        "{\"not_before\":5,\"not_after\":5}"};
+    static const char *const bad[] = {"{\"not_after\":253402300800}",
+                                      "{\"not_before\":18446744073709551615}",
+                                      "{\"not_before\":5,\"not_after\":5}"};
     world w;
     world_begin(&w, "");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -308,9 +310,9 @@ static void a_tls_key_comes_with_evidence_bound_to_it(void **state) {
     assert_int_equal(json_array_size(chain), 2);
     dstack_cert *cert = NULL;
     dstack_error err = {0};
-    assert_ok(dstack_cert_parse(bytes_of_str(json_string_value(json_array_get(chain, 0))), &cert,
-                                &err),
-              err);
+    assert_ok(
+        dstack_cert_parse(bytes_of_str(json_string_value(json_array_get(chain, 0))), &cert, &err),
+        err);
     assert_true(dstack_cert_matches_host(cert, "a.example"));
     dstack_verifier *verifier = verifier_make(&w);
     const dstack_attestation_options options = {.now = FIXTURE_NOW + 60};
@@ -350,9 +352,9 @@ static void public_evidence_binds_nonce_and_certificate(void **state) {
 }
 
 static void public_evidence_refuses_other_nonces(void **state) {
-    static const char *const queries[] = {
-        "", "?nonce=", "?nonce=00", "?nonce=zz0102030405060708090a0b0c0d0e0f",
-        "?nonce=000102030405060708090a0b0c0d0e"};
+    static const char *const queries[] = {"", "?nonce=", "?nonce=00",
+                                          "?nonce=zz0102030405060708090a0b0c0d0e0f",
+                                          "?nonce=000102030405060708090a0b0c0d0e"};
     world w;
     world_begin(&w, "");
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {

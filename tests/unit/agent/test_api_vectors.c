@@ -62,8 +62,8 @@ static void every_sign_vector_is_reproduced(void **state) {
     json_t *row;
     json_array_foreach(json_object_get(data, "sign"), i, row) {
         DSTACK_AUTO(json)
-        json_t *args = json_pack("{s:O,s:O}", "algorithm", json_object_get(row, "algorithm"), "data",
-                                 json_object_get(row, "data"));
+        json_t *args = json_pack("{s:O,s:O}", "algorithm", json_object_get(row, "algorithm"),
+                                 "data", json_object_get(row, "data"));
         DSTACK_AUTO(str) char *body = dump(args);
         DSTACK_AUTO(json) json_t *answer = NULL;
         assert_int_equal(fixture_call(&f, "internal", "/v0/Sign", body, &answer), 200);
@@ -121,7 +121,8 @@ static void derived_p256_keys_and_quote_data_are_reproduced(void **state) {
         assert_memory_equal(text_of(answer, "quote") + (size_t)2 * 568,
                             text_of(row, "quoted_report_data"), 128);
         assert_string_equal(text_of(answer, "prefix"), text_of(row, "reply_prefix"));
-        assert_string_equal(text_of(answer, "hash_algorithm"), text_of(row, "reply_hash_algorithm"));
+        assert_string_equal(text_of(answer, "hash_algorithm"),
+                            text_of(row, "reply_hash_algorithm"));
     }
     fixture_finish(&f);
 }

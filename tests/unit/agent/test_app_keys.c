@@ -56,7 +56,8 @@ static void sec_18_the_key_file_is_for_root_alone(void **state) {
 }
 
 static void sec_16_a_bad_key_is_not_quoted_in_the_error(void **state) {
-    const char *text = "{\"disk_crypt_key\":\"deadbeefsecret\",\"k256_key\":\"\",\"key_provider\":{}}";
+    const char *text =
+        "{\"disk_crypt_key\":\"deadbeefsecret\",\"k256_key\":\"\",\"key_provider\":{}}";
     DSTACK_AUTO(app_keys) app_keys keys = {0};
     dstack_error err = {0};
     assert_int_not_equal(app_keys_parse(bytes_of_str(text), &keys, &err), 0);

@@ -98,9 +98,10 @@ static void fat_labels_are_read_from_the_boot_sector(void **state) {
 static void sys_config_texts_and_lists_are_read(void **state) {
     DSTACK_AUTO(sys_config) sys_config c = {0};
     dstack_error err = {0};
-    const char *text = "{\"kms_urls\":[\"https://a\",\"https://b\"],\"tproxy_urls\":[\"https://g\"],"
-                       "\"collateral_urls\":{\"pccs\":\"https://p\"},\"docker_registry\":\"\","
-                       "\"unknown\":1,\"vm_config\":\"{\\\"tdx_attestation_variant\\\":\\\"lite\\\"}\"}";
+    const char *text =
+        "{\"kms_urls\":[\"https://a\",\"https://b\"],\"tproxy_urls\":[\"https://g\"],"
+        "\"collateral_urls\":{\"pccs\":\"https://p\"},\"docker_registry\":\"\","
+        "\"unknown\":1,\"vm_config\":\"{\\\"tdx_attestation_variant\\\":\\\"lite\\\"}\"}";
     assert_ok(sys_config_parse(bytes_of_str(text), &c, &err), err);
     assert_int_equal(c.kms_url_count, 2);
     assert_string_equal(c.kms_urls[1], "https://b");
@@ -112,9 +113,15 @@ static void sys_config_texts_and_lists_are_read(void **state) {
 
 static void sys_config_of_wrong_form_is_refused(void **state) {
     static const char *const bad[] = {
-        "", "[]", "{}", "{\"vm_config\":1}", "{\"vm_config\":\"[]\"}",
-        "{" VM ",\"kms_urls\":\"x\"}", "{" VM ",\"kms_urls\":[1]}",
-        "{" VM ",\"collateral_urls\":{\"other\":\"x\"}}", "{" VM "," VM "}",
+        "",
+        "[]",
+        "{}",
+        "{\"vm_config\":1}",
+        "{\"vm_config\":\"[]\"}",
+        "{" VM ",\"kms_urls\":\"x\"}",
+        "{" VM ",\"kms_urls\":[1]}",
+        "{" VM ",\"collateral_urls\":{\"other\":\"x\"}}",
+        "{" VM "," VM "}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         DSTACK_AUTO(sys_config) sys_config c = {0};
@@ -128,10 +135,10 @@ static void instance_info_takes_empty_and_full_members_only(void **state) {
     dstack_error err = {0};
     assert_ok(instance_info_parse(bytes_of_str("{\"app_id\":\"\"}"), &info, &err), err);
     assert_false(info.has_app_id);
-    assert_ok(instance_info_parse(
-                  bytes_of_str("{\"app_id\":\"1111111111111111111111111111111111111111\"}"), &info,
-                  &err),
-              err);
+    assert_ok(
+        instance_info_parse(
+            bytes_of_str("{\"app_id\":\"1111111111111111111111111111111111111111\"}"), &info, &err),
+        err);
     assert_true(info.has_app_id && info.app_id[19] == 0x11 && !info.has_seed);
 }
 
@@ -175,8 +182,8 @@ static void a_registry_with_tls_is_a_mirror_alone(void **state) {
 }
 
 static void sec_23_a_registry_that_is_no_host_is_refused(void **state) {
-    static const char *const bad[] = {"http://", "http://h/path", "http://u@h", "ftp://h", "a b",
-                                      "http://h\",\"x"};
+    static const char *const bad[] = {"http://", "http://h/path", "http://u@h",
+                                      "ftp://h", "a b",           "http://h\",\"x"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         DSTACK_AUTO(buf) dstack_buf out = {0};
         dstack_error err = {0};

@@ -43,8 +43,8 @@ static void tolerate(void *context, const dstack_error *err) {
 static const boot_observer observer = {begin, end};
 
 static void stages_run_in_the_order_of_the_table(void **state) {
-    static const boot_stage stages[] = {
-        {"1", NULL, 1000, good, NULL}, {"2", NULL, 1000, good, NULL}};
+    static const boot_stage stages[] = {{"1", NULL, 1000, good, NULL},
+                                        {"2", NULL, 1000, good, NULL}};
     trace t = {0};
     dstack_error err = {0};
     assert_ok(boot_run_stages(stages, 2, &observer, &t, &err), err);
@@ -52,8 +52,8 @@ static void stages_run_in_the_order_of_the_table(void **state) {
 }
 
 static void a_failed_stage_ends_the_boot_with_its_name_and_reason(void **state) {
-    static const boot_stage stages[] = {
-        {"keys", NULL, 1000, bad, NULL}, {"2", NULL, 1000, good, NULL}};
+    static const boot_stage stages[] = {{"keys", NULL, 1000, bad, NULL},
+                                        {"2", NULL, 1000, good, NULL}};
     trace t = {0};
     dstack_error err = {0};
     assert_int_equal(boot_run_stages(stages, 2, &observer, &t, &err), DSTACK_E_REFUSED);
@@ -62,8 +62,8 @@ static void a_failed_stage_ends_the_boot_with_its_name_and_reason(void **state) 
 }
 
 static void a_tolerated_failure_is_told_and_the_boot_goes_on(void **state) {
-    static const boot_stage stages[] = {
-        {"gateway", NULL, 1000, bad, tolerate}, {"2", NULL, 1000, good, NULL}};
+    static const boot_stage stages[] = {{"gateway", NULL, 1000, bad, tolerate},
+                                        {"2", NULL, 1000, good, NULL}};
     trace t = {0};
     dstack_error err = {0};
     assert_ok(boot_run_stages(stages, 2, &observer, &t, &err), err);
@@ -72,8 +72,8 @@ static void a_tolerated_failure_is_told_and_the_boot_goes_on(void **state) {
 }
 
 static void sec_34_a_stage_that_hangs_ends_at_its_deadline(void **state) {
-    static const boot_stage stages[] = {
-        {"kms", NULL, 100, stuck, NULL}, {"2", NULL, 1000, good, NULL}};
+    static const boot_stage stages[] = {{"kms", NULL, 100, stuck, NULL},
+                                        {"2", NULL, 1000, good, NULL}};
     static trace t; /* the stage's thread outlives this function's frame */
     sem_init(&t.release, 0, 0);
     dstack_error err = {0};

@@ -34,7 +34,8 @@ static void an_answer_becomes_peers(void **state) {
 
 static void answers_of_wrong_form_are_refused(void **state) {
     static const char *const bad[] = {
-        "{}", "{\"wg\":{\"client_ip\":\"x\",\"servers\":[]}}",
+        "{}",
+        "{\"wg\":{\"client_ip\":\"x\",\"servers\":[]}}",
         "{\"wg\":{\"client_ip\":\"10.8.0.2\",\"servers\":[]}}",
         "{\"wg\":{\"client_ip\":\"10.8.0.2\",\"servers\":[{\"pk\":\"AA==\",\"ip\":\"10.8.0.1\","
         "\"endpoint\":\"192.0.2.7:1\"}]}}",
@@ -55,7 +56,9 @@ static void sec_25_a_gateway_is_one_of_the_named_apps_exactly(void **state) {
     const char *full = "abababababababababababababababababababab";
     char list[200];
     assert_true(gateway_app_id_allowed(full, app));
-    snprintf(list, sizeof list, "0x1111111111111111111111111111111111111111, 0xABABABababababababababababababababababab");
+    snprintf(
+        list, sizeof list,
+        "0x1111111111111111111111111111111111111111, 0xABABABababababababababababababababababab");
     assert_true(gateway_app_id_allowed(list, app));
     snprintf(list, sizeof list, "cd%s", full);
     assert_false(gateway_app_id_allowed(list, app));

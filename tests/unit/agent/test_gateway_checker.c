@@ -17,8 +17,7 @@ static outcome replay(int64_t (*handshake)(int64_t t)) {
     gateway_checker checker = {0};
     outcome out = {.first_forced = -1};
     for (int64_t t = 0; t < 900; t += GATEWAY_POLL_S) {
-        gateway_action action =
-            gateway_checker_next(&checker, EPOCH + t, true, handshake(t));
+        gateway_action action = gateway_checker_next(&checker, EPOCH + t, true, handshake(t));
         if (action != GATEWAY_NOTHING) {
             gateway_checker_done(&checker, EPOCH + t, action, true);
         }

@@ -7,9 +7,9 @@
 #include "disk/luks_header.h"
 
 static const char *const BAD[] = {
-    "bad_argon2",    "bad_cipher_null",  "bad_cipher_null_segment", "bad_integrity",
-    "bad_label",     "bad_keyslot_area", "bad_requirements",        "bad_sector4096",
-    "bad_token",     "bad_two_keyslots",
+    "bad_argon2", "bad_cipher_null",  "bad_cipher_null_segment", "bad_integrity",
+    "bad_label",  "bad_keyslot_area", "bad_requirements",        "bad_sector4096",
+    "bad_token",  "bad_two_keyslots",
 };
 
 static void a_header_of_the_reference_layout_is_accepted(void **state) {

@@ -89,8 +89,8 @@ static void the_recorded_stream_comes_out_the_same(void **state) {
 }
 
 static void sec_08_a_container_name_reaches_no_other_resource(void **state) {
-    static const char *const bad[] = {"", "app/json?", "..", "../x", ".x", "-x", "a b", "a?b",
-                                      "a%2fb", "a\n"};
+    static const char *const bad[] = {"",   "app/json?", "..",  "../x",  ".x",
+                                      "-x", "a b",       "a?b", "a%2fb", "a\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_false(log_name_valid(bad[i]));
     }
@@ -111,8 +111,8 @@ static void times_are_absolute_or_ago(void **state) {
 
 static void the_engine_is_asked_as_the_reference_does(void **state) {
     DSTACK_AUTO(buf) dstack_buf out = {0};
-    const log_options options = {.follow = true, .timestamps = true, .since = 7, .until = 5,
-                                 .tail = "20"};
+    const log_options options = {
+        .follow = true, .timestamps = true, .since = 7, .until = 5, .tail = "20"};
     log_engine_path("app", &options, &out);
     assert_string_equal(buf_text(&out), "/containers/app/logs?follow=true&stdout=true&stderr=true"
                                         "&since=7&until=5&timestamps=true&tail=20");
@@ -131,7 +131,8 @@ static void metrics_escape_their_labels(void **state) {
     assert_non_null(strstr(text, "system_os_name{os_name=\"a\\\"b\\\\c\\nd\"} 1\n"));
     assert_non_null(strstr(text, "system_memory_used 6\n"));
     assert_non_null(strstr(text, "disk_used_size{name=\"/dev/vda\", mount_point=\"/\"} 6\n"));
-    assert_non_null(strstr(text, "disk_usage_percentage{name=\"/dev/vda\", mount_point=\"/\"} 75.00"));
+    assert_non_null(
+        strstr(text, "disk_usage_percentage{name=\"/dev/vda\", mount_point=\"/\"} 75.00"));
 }
 
 static void html_has_no_markup_from_values(void **state) {

@@ -25,11 +25,10 @@ static void success_and_failure_are_told_apart(void **state) {
 static void input_comes_by_descriptor(void **state) {
     const char *argv[] = {"/bin/sh", "-c", "read x; test \"$x\" = hello", NULL};
     dstack_error err = {0};
-    assert_ok(proc_run(&(proc_spec){.argv = argv,
-                                    .input = bytes_of_str("hello\n"),
-                                    .timeout_ms = 5000},
-                       &err),
-              err);
+    assert_ok(
+        proc_run(&(proc_spec){.argv = argv, .input = bytes_of_str("hello\n"), .timeout_ms = 5000},
+                 &err),
+        err);
 }
 
 static void sec_34_a_program_that_hangs_is_killed_with_its_children(void **state) {
@@ -59,7 +58,8 @@ static void write_env(char *path, const char *json) {
 /* What the shell in the child sees must be what the deployer wrote. */
 static void sec_28_values_reach_a_program_byte_for_byte(void **state) {
     char path[40];
-    write_env(path, "{\"A\":\"back\\\\\",\"B\":\"line1\\nline2 $HOME `id` \\\"q\\\" 'x'\",\"C\":\"\"}");
+    write_env(path,
+              "{\"A\":\"back\\\\\",\"B\":\"line1\\nline2 $HOME `id` \\\"q\\\" 'x'\",\"C\":\"\"}");
     DSTACK_AUTO(app_environment) app_environment env = {0};
     dstack_error err = {0};
     assert_ok(app_environment_load(path, &env, &err), err);

@@ -34,16 +34,16 @@ static void written_values_read_back(void **state) {
 
 static void what_is_outside_the_subset_fails_the_cursor(void **state) {
     static const char *const refused[] = {
-        "",           /* nothing */
-        "5f41614161ff", /* byte string of unknown length */
-        "9f01ff",     /* array of unknown length */
-        "c101",       /* tag */
-        "f93c00",     /* half float */
-        "20",         /* negative integer */
-        "f6",         /* null */
-        "4461",       /* byte string cut short */
+        "",                     /* nothing */
+        "5f41614161ff",         /* byte string of unknown length */
+        "9f01ff",               /* array of unknown length */
+        "c101",                 /* tag */
+        "f93c00",               /* half float */
+        "20",                   /* negative integer */
+        "f6",                   /* null */
+        "4461",                 /* byte string cut short */
         "5bffffffffffffffff61", /* longer than memory */
-        "1c",         /* reserved head */
+        "1c",                   /* reserved head */
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         DSTACK_AUTO(buf) dstack_buf input = {0};

@@ -27,7 +27,8 @@ static int greet(struct cli *cli, int argc, char **argv, dstack_error *err) {
         return error_set(err, DSTACK_E_NOT_FOUND, "no such thing");
     }
     if (cli->json) {
-        DSTACK_AUTO(json) json_t *out =
+        DSTACK_AUTO(json)
+        json_t *out =
             json_pack("{s:s, s:s, s:b, s:I, s:I, s:i}", "word", argv[0], "name",
                       cli_value(cli, "name", "nobody"), "loud", cli_has(cli, "loud"), "size",
                       (json_int_t)size, "now", (json_int_t)cli->now, "args", argc);
@@ -37,9 +38,13 @@ static int greet(struct cli *cli, int argc, char **argv, dstack_error *err) {
     return 0;
 }
 
-static const struct cli_command greet_command = {
-    .name = "greet", .summary = "Greet", .usage = "WORD", .options = greet_options,
-    .min_args = 1, .max_args = 2, .run = greet};
+static const struct cli_command greet_command = {.name = "greet",
+                                                 .summary = "Greet",
+                                                 .usage = "WORD",
+                                                 .options = greet_options,
+                                                 .min_args = 1,
+                                                 .max_args = 2,
+                                                 .run = greet};
 static const struct cli_command *const say_children[] = {&greet_command, NULL};
 static const struct cli_command say = {
     .name = "say", .summary = "Say things", .children = say_children, .max_args = -1};
@@ -74,16 +79,25 @@ static void options_and_arguments_may_stand_in_any_order(void **state) {
     assert_int_equal(run("say greet --json hello -n Ann --loud --size=2K --now 5", out, diag), 0);
     dstack_error err = {0};
     DSTACK_AUTO(json) json_t *got = json_parse(bytes_of_str(out), 4096, "out", &err);
-    DSTACK_AUTO(json) json_t *want = json_pack("{s:s,s:s,s:b,s:i,s:i,s:i}", "word", "hello", "name",
-                                              "Ann", "loud", 1, "size", 2048, "now", 5, "args", 1);
+    DSTACK_AUTO(json)
+    json_t *want = json_pack("{s:s,s:s,s:b,s:i,s:i,s:i}", "word", "hello", "name", "Ann", "loud", 1,
+                             "size", 2048, "now", 5, "args", 1);
     assert_true(json_equal(got, want));
     assert_string_equal(diag, "");
 }
 
 static void usage_errors_exit_2(void **state) {
-    const char *lines[] = {"say greet hello --colour", "say greet", "say greet a b c", "say nothing",
-                           "frob", "say greet a --name", "say greet a --loud=1", "say",
-                           "say greet a --size 3x", "say greet a --digest 00", "say greet a --now x"};
+    const char *lines[] = {"say greet hello --colour",
+                           "say greet",
+                           "say greet a b c",
+                           "say nothing",
+                           "frob",
+                           "say greet a --name",
+                           "say greet a --loud=1",
+                           "say",
+                           "say greet a --size 3x",
+                           "say greet a --digest 00",
+                           "say greet a --now x"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         assert_int_equal(run(lines[i], out, diag), 2);
         assert_string_equal(out, "");
@@ -97,9 +111,9 @@ static void refusals_exit_1_and_carry_their_check_in_json(void **state) {
     assert_int_equal(run("say greet refuse --json", out, diag), 1);
     dstack_error err = {0};
     DSTACK_AUTO(json) json_t *got = json_parse(bytes_of_str(out), 4096, "out", &err);
-    DSTACK_AUTO(json) json_t *want =
-        json_pack("{s:{s:s,s:s},s:{s:i}}", "error", "check", "refused", "message", "not today",
-                  "report", "score", 3);
+    DSTACK_AUTO(json)
+    json_t *want = json_pack("{s:{s:s,s:s},s:{s:i}}", "error", "check", "refused", "message",
+                             "not today", "report", "score", 3);
     assert_true(json_equal(got, want));
 }
 
@@ -138,9 +152,10 @@ static void completion_knows_every_command(void **state) {
 }
 
 static void a_tree_draws_its_branches(void **state) {
-    const struct cli_node nodes[] = {
-        {0, CLI_MARK_NONE, "root", NULL}, {1, CLI_MARK_OK, "a", "line"}, {2, CLI_MARK_BAD, "b", NULL},
-        {1, CLI_MARK_WARN, "c", NULL}};
+    const struct cli_node nodes[] = {{0, CLI_MARK_NONE, "root", NULL},
+                                     {1, CLI_MARK_OK, "a", "line"},
+                                     {2, CLI_MARK_BAD, "b", NULL},
+                                     {1, CLI_MARK_WARN, "c", NULL}};
     FILE *file = tmpfile();
     struct cli cli = {.out = file};
     cli_print_tree(&cli, nodes, 4);

@@ -25,8 +25,18 @@ static void every_form_of_a_mapping_is_read(void **state) {
 }
 
 static void anything_else_is_a_usage_error(void **state) {
-    const char *bad[] = {"", "sctp:8080:80", "70000:80", "8080:0", "x", "80:", "tcp::1:80:80:80",
-                         "127.0.0.1:8080:80", "tcp:host:8080:80", "1:2:3:4:5", "-1:80", "+1:80"};
+    const char *bad[] = {"",
+                         "sctp:8080:80",
+                         "70000:80",
+                         "8080:0",
+                         "x",
+                         "80:",
+                         "tcp::1:80:80:80",
+                         "127.0.0.1:8080:80",
+                         "tcp:host:8080:80",
+                         "1:2:3:4:5",
+                         "-1:80",
+                         "+1:80"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct port_spec spec;
         if (port_spec_parse(bad[i], &spec, NULL) != DSTACK_E_ARGUMENT) {

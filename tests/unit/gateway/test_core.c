@@ -43,12 +43,12 @@ static void set_certificate(void) {
     assert_ok(pem_append(&chain, "CERTIFICATE", bytes_of_buf(&der), &err), err);
     assert_ok(cert_store_set(g.certificates, BASE, bytes_of_buf(&chain), pem, time(NULL), &err),
               err);
-    assert_int_equal(cert_store_set(g.certificates, "other.test", bytes_of_buf(&chain), pem,
-                                    time(NULL), &err),
-                     DSTACK_E_FORMAT); /* does not cover it */
-    assert_int_equal(cert_store_set(g.certificates, BASE, bytes_of_buf(&chain), pem,
-                                    time(NULL) + 7200, &err),
-                     DSTACK_E_FORMAT); /* expired by then */
+    assert_int_equal(
+        cert_store_set(g.certificates, "other.test", bytes_of_buf(&chain), pem, time(NULL), &err),
+        DSTACK_E_FORMAT); /* does not cover it */
+    assert_int_equal(
+        cert_store_set(g.certificates, BASE, bytes_of_buf(&chain), pem, time(NULL) + 7200, &err),
+        DSTACK_E_FORMAT); /* expired by then */
 }
 
 static int set_up(void **state) {
@@ -164,8 +164,9 @@ static void names_lead_to_instances_ports_and_modes(void **state) {
 
 static void names_that_lead_nowhere_are_refused(void **state) {
     (void)state;
-    static const char *names[] = {"zz." BASE,      "bb.other.test", "bb.x." BASE, "localhost",
-                                  "gateway-81." BASE, "bb-x." BASE, "gateway-s." BASE};
+    static const char *names[] = {"zz." BASE,       "bb.other.test",    "bb.x." BASE,
+                                  "localhost",      "gateway-81." BASE, "bb-x." BASE,
+                                  "gateway-s." BASE};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         proxy_plan plan;
         if (plan_of(names[i], &plan) == 0) {

@@ -56,8 +56,11 @@ static const char *key_number(unsigned n) {
 
 static int enrol(registry *r, const char *instance, const char *app, const char *key,
                  const char *hash, uint32_t *address, dstack_error *err) {
-    registration q = {.instance_id = instance, .app_id = app, .compose_hash = hash,
-                      .public_key = key, .ports = {.known = true}};
+    registration q = {.instance_id = instance,
+                      .app_id = app,
+                      .compose_hash = hash,
+                      .public_key = key,
+                      .ports = {.known = true}};
     return registry_register(r, &q, 1000, address, err);
 }
 
@@ -127,8 +130,8 @@ static void traffic_goes_only_where_the_port_policy_allows(void **state) {
     registry *r = open_default();
     uint32_t address = 0;
     dstack_error err = {0};
-    registration q = {.instance_id = "i1", .app_id = "app", .compose_hash = "h1",
-                      .public_key = key_number(1)};
+    registration q = {
+        .instance_id = "i1", .app_id = "app", .compose_hash = "h1", .public_key = key_number(1)};
     registry_target target;
     size_t count = 0;
     assert_ok(registry_register(r, &q, 1, &address, &err), err);

@@ -94,9 +94,9 @@ static inline void small_image_make(char *dir, const char *seed) {
 }
 
 static inline void small_image_remove(const char *dir) {
-    static const char *const files[] = {"ovmf.fd",       "bzImage",       "initramfs.cpio.gz",
-                                        "metadata.json", "sha256sum.txt", "digest.txt",
-                                        "measurement.tdx.cbor"};
+    static const char *const files[] = {
+        "ovmf.fd",       "bzImage",    "initramfs.cpio.gz",   "metadata.json",
+        "sha256sum.txt", "digest.txt", "measurement.tdx.cbor"};
     char path[192];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, files[i]);

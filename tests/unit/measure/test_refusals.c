@@ -26,16 +26,16 @@ static void malformed_firmware_metadata_is_refused(void **state) {
         uint32_t value;
         int status;
     } cases[] = {
-        {8192 + 8, 2, DSTACK_E_FORMAT},             /* version */
-        {8192 + 12, 0, DSTACK_E_FORMAT},            /* no section */
-        {8192 + 12, 33, DSTACK_E_FORMAT},           /* too many */
-        {8192 + 16 + 4, 4097, DSTACK_E_FORMAT},     /* more data than memory */
-        {8192 + 16, 16384, DSTACK_E_FORMAT},        /* data outside the file */
-        {8192 + 16 + 8, 0xfffff001, DSTACK_E_FORMAT},  /* address within a page */
-        {8192 + 16 + 20, 0x100, DSTACK_E_LIMIT},    /* 1 TiB of pages */
-        {16384 - 50 - 22, 20000, DSTACK_E_FORMAT},  /* descriptor before the file */
-        {16384 - 50 - 18, 3, DSTACK_E_FORMAT},      /* entry shorter than its head */
-        {16384 - 48, 0, DSTACK_E_FORMAT},           /* no footer */
+        {8192 + 8, 2, DSTACK_E_FORMAT},               /* version */
+        {8192 + 12, 0, DSTACK_E_FORMAT},              /* no section */
+        {8192 + 12, 33, DSTACK_E_FORMAT},             /* too many */
+        {8192 + 16 + 4, 4097, DSTACK_E_FORMAT},       /* more data than memory */
+        {8192 + 16, 16384, DSTACK_E_FORMAT},          /* data outside the file */
+        {8192 + 16 + 8, 0xfffff001, DSTACK_E_FORMAT}, /* address within a page */
+        {8192 + 16 + 20, 0x100, DSTACK_E_LIMIT},      /* 1 TiB of pages */
+        {16384 - 50 - 22, 20000, DSTACK_E_FORMAT},    /* descriptor before the file */
+        {16384 - 50 - 18, 3, DSTACK_E_FORMAT},        /* entry shorter than its head */
+        {16384 - 48, 0, DSTACK_E_FORMAT},             /* no footer */
     };
     dstack_error err = {0};
     assert_ok(parse_with(first, 0, &err), err);
@@ -64,22 +64,21 @@ static void malformed_witnesses_are_refused(void **state) {
     static const char *const refused[] = {
         "",
         "8010",
-        "80100901",             /* range cut short */
-        "801009040006",         /* fewer ranges than said */
-        "8010090100060a",       /* a byte behind the ranges */
-        "80900009010006",       /* number not in its shortest form */
-        "801009020902090200",   /* empty range */
-        "80100902090a0001",     /* ranges out of order */
+        "80100901",           /* range cut short */
+        "801009040006",       /* fewer ranges than said */
+        "8010090100060a",     /* a byte behind the ranges */
+        "80900009010006",     /* number not in its shortest form */
+        "801009020902090200", /* empty range */
+        "80100902090a0001",   /* ranges out of order */
         "ffffffffffffffffffff01",
-        "80100921",             /* too many */
+        "80100921", /* too many */
     };
     dstack_error err = {0};
     td_hob_layout layout;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         DSTACK_AUTO(buf) dstack_buf bytes = {0};
         put_hex(&bytes, refused[i]);
-        assert_int_equal(td_hob_witness_read(bytes_of_buf(&bytes), &layout, &err),
-                         DSTACK_E_FORMAT);
+        assert_int_equal(td_hob_witness_read(bytes_of_buf(&bytes), &layout, &err), DSTACK_E_FORMAT);
     }
 }
 
@@ -91,14 +90,12 @@ static void documents_are_read_strictly(void **state) {
     shape.has_acpi = true;
     dstack_measurements m;
     put_hex(&document, "a36776657273696f6e02");
-    assert_int_equal(
-        dstack_measure_from_document(bytes_of_buf(&document), &shape, &m, &err),
-        DSTACK_E_UNSUPPORTED);
+    assert_int_equal(dstack_measure_from_document(bytes_of_buf(&document), &shape, &m, &err),
+                     DSTACK_E_UNSUPPORTED);
     buf_reset(&document);
     put_hex(&document, "a36776657273696f6e03");
-    assert_int_equal(
-        dstack_measure_from_document(bytes_of_buf(&document), &shape, &m, &err),
-        DSTACK_E_FORMAT);
+    assert_int_equal(dstack_measure_from_document(bytes_of_buf(&document), &shape, &m, &err),
+                     DSTACK_E_FORMAT);
 }
 
 static void files_that_are_no_kernel_are_refused(void **state) {
@@ -177,8 +174,9 @@ static void sec_26_an_image_hash_needs_material_that_hashes_to_it(void **state) 
     /* "abc" as document, listed under its own hash: the claim is another image's. */
     DSTACK_AUTO(buf) dstack_buf text = {0}, checksums = {0};
     buf_put_str(&checksums, ABC "  measurement.tdx.cbor\n");
-    buf_put_str(&text, "{\"os_image_hash\":\"" ABC "\",\"tdx_measurement\":{\"measurement\":\"YWJj\","
-                       "\"checksum_file\":\"");
+    buf_put_str(&text,
+                "{\"os_image_hash\":\"" ABC "\",\"tdx_measurement\":{\"measurement\":\"YWJj\","
+                "\"checksum_file\":\"");
     base64_encode(bytes_of_buf(&checksums), BASE64_STANDARD, &text);
     buf_put_str(&text, "\"}}");
     assert_ok(dstack_vm_config_parse(bytes_of_buf(&text), &config, &err), err);

@@ -109,8 +109,7 @@ static void a_document_predicts_what_its_image_predicts(void **state) {
             assert_ok(dstack_measure_from_document(bytes_of_buf(&document), &shape, &b, &err), err);
             assert_ok(dstack_measure_compare(&a, b.mrtd, b.rtmr, &err), err);
             shape.memory_size = UINT64_C(1) << 30;
-            const int rc =
-                dstack_measure_from_document(bytes_of_buf(&document), &shape, &b, &err);
+            const int rc = dstack_measure_from_document(bytes_of_buf(&document), &shape, &b, &err);
             assert_int_equal(rc, flags[normalized] ? 0 : DSTACK_E_ARGUMENT);
         }
     }
@@ -155,8 +154,8 @@ static void kernels_hash_as_the_reference_hashes_them(void **state) {
         load_file(buf_text(&path), &file);
         uint8_t digest[48];
         assert_ok(kernel_authenticode(bytes_of_buf(&file), HASH_SHA256, digest, &err), err);
-        assert_hex(bytes_of(digest, 32), json_string_value(json_object_get(
-                                             kernel, "sha256_authenticode_unpatched")));
+        assert_hex(bytes_of(digest, 32),
+                   json_string_value(json_object_get(kernel, "sha256_authenticode_unpatched")));
         assert_ok(kernel_authenticode(bytes_of_buf(&file), HASH_SHA384, digest, &err), err);
         assert_hex(bytes_of(digest, 48),
                    json_string_value(json_object_get(kernel, "sha384_unpatched")));
@@ -172,10 +171,9 @@ static void kernels_hash_as_the_reference_hashes_them(void **state) {
             assert_ok(kernel_initrd_address(bytes_of_buf(&file), initrd, memory,
                                             KERNEL_XLF_REFERENCE, &address, &err),
                       err);
-            assert_int_equal(address,
-                             json_integer_value(json_object_get(patch, "initrd_addr")));
-            assert_ok(kernel_patch_header(bytes_of_buf(&file), initrd, memory,
-                                          KERNEL_XLF_REFERENCE, &patched, &err),
+            assert_int_equal(address, json_integer_value(json_object_get(patch, "initrd_addr")));
+            assert_ok(kernel_patch_header(bytes_of_buf(&file), initrd, memory, KERNEL_XLF_REFERENCE,
+                                          &patched, &err),
                       err);
             assert_ok(kernel_authenticode(bytes_of_buf(&patched), HASH_SHA384, digest, &err), err);
             assert_hex(bytes_of(digest, 48),
@@ -228,16 +226,21 @@ static void fixed_events_have_the_digests_that_firmware_logs(void **state) {
     static const struct {
         const char *name, *digest;
     } expected[] = {
-        {"SecureBoot", "9dc3a1f80bcec915391dcda5ffbb15e7419f77eab462bbf72b42166fb70d50325e37b36f93537a"
-                       "863769bcf9bedae6fb"},
-        {"dbx", "18cc6e01f0c6ea99aa23f8a280423e94ad81d96d0aeb5180504fc0f7a40cb3619dd39bd6a95ec1680a86ed"
-                "6ab0f9828d"},
-        {"BootOrder", "1dd6f7b457ad880d840d41c961283bab688e94e4b59359ea45686581e90feccea3c624b1226113f"
-                      "824f315eb60ae0a7c"},
-        {"Boot0000", "23ada07f5261f12f34a0bd8e46760962d6b4d576a416f1fea1c64bc656b1d28eacf7047ae6e967c58"
-                     "fd2a98bfa74c298"},
-        {"separator", "394341b7182cd227c5c6b07ef8000cdfd86136c4292b8e576573ad7ed9ae41019f5818b4b971c9e"
-                      "ffc60e1ad9f1289f0"},
+        {"SecureBoot",
+         "9dc3a1f80bcec915391dcda5ffbb15e7419f77eab462bbf72b42166fb70d50325e37b36f93537a"
+         "863769bcf9bedae6fb"},
+        {"dbx",
+         "18cc6e01f0c6ea99aa23f8a280423e94ad81d96d0aeb5180504fc0f7a40cb3619dd39bd6a95ec1680a86ed"
+         "6ab0f9828d"},
+        {"BootOrder",
+         "1dd6f7b457ad880d840d41c961283bab688e94e4b59359ea45686581e90feccea3c624b1226113f"
+         "824f315eb60ae0a7c"},
+        {"Boot0000",
+         "23ada07f5261f12f34a0bd8e46760962d6b4d576a416f1fea1c64bc656b1d28eacf7047ae6e967c58"
+         "fd2a98bfa74c298"},
+        {"separator",
+         "394341b7182cd227c5c6b07ef8000cdfd86136c4292b8e576573ad7ed9ae41019f5818b4b971c9e"
+         "ffc60e1ad9f1289f0"},
     };
     measure_inputs inputs = {0};
     dstack_vm_shape shape;

@@ -81,8 +81,8 @@ static inline void fixture_teardown(sim_fixture *f) {
     fixture_stop_server(f);
     sim_vm_free(f->vm);
     sim_keys_free(f->keys);
-    static const char *const files[] = {"keys.json", "root.der", "root.pem", "collateral.json",
-                                        "vm.json", "tee.sock"};
+    static const char *const files[] = {"keys.json",       "root.der", "root.pem",
+                                        "collateral.json", "vm.json",  "tee.sock"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[160];
         snprintf(path, sizeof path, "%s/%s", f->dir, files[i]);

@@ -129,9 +129,8 @@ static dstack_attestation *attest(stage *s, const char *vm_config) {
 
 static int verify(stage *s, const dstack_attestation *attestation, const char *image_dir,
                   dstack_anchor *anchor, dstack_error *err) {
-    const dstack_attestation_options options = {.now = FIXTURE_NOW,
-                                                .image = dstack_measure_image_check,
-                                                .image_user = (void *)image_dir};
+    const dstack_attestation_options options = {
+        .now = FIXTURE_NOW, .image = dstack_measure_image_check, .image_user = (void *)image_dir};
     dstack_verified *verified = NULL;
     const int rc = dstack_attestation_verify(s->verifier, attestation, &options, &verified, err);
     if (rc == 0) {
@@ -180,8 +179,9 @@ static void sec_26_another_images_hash_or_document_is_refused(void **state) {
     dstack_attestation_free(a);
     /* No material, and the caller has another image than the one that is named. */
     DSTACK_AUTO(buf) dstack_buf bare = {0};
-    buf_put_fmt(&bare, "{\"os_image_hash\":\"%s\",\"cpu_count\":2,\"memory_size\":2147483648,"
-                       "\"qemu_version\":\"10.0.2\"}",
+    buf_put_fmt(&bare,
+                "{\"os_image_hash\":\"%s\",\"cpu_count\":2,\"memory_size\":2147483648,"
+                "\"qemu_version\":\"10.0.2\"}",
                 s.image.os_image_hash);
     restart_with(&s, s.vm_config);
     a = attest(&s, buf_text(&bare));
@@ -225,8 +225,8 @@ static void sec_07_a_log_that_misses_an_extension_is_refused(void **state) {
               err);
     dstack_event_log *runtime = dstack_event_log_new(), *log = NULL;
     assert_ok(dstack_tee_extend(tee, 3, digest, "system-preparing", &err), err);
-    assert_ok(
-        dstack_event_log_add_runtime(runtime, "system-preparing", (dstack_bytes){0}, 1, &err), err);
+    assert_ok(dstack_event_log_add_runtime(runtime, "system-preparing", (dstack_bytes){0}, 1, &err),
+              err);
     assert_ok(dstack_tee_extend(tee, 3, digest, "unlogged", &err), err);
     const uint8_t report_data[64] = {0};
     dstack_tee_report report;

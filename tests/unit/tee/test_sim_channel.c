@@ -153,9 +153,8 @@ static void frames_are_answered_however_they_are_split(void **state) {
     assert_true(whole.len > 600);
     assert_true(bytes_equal(bytes_of_buf(&whole), bytes_of_buf(&split)));
     assert_int_equal(a.pending.len, 0);
-    assert_int_equal(
-        sim_session_feed(&a, f.vm, bytes_of("\xff\xff\xff\xff", 4), &whole, &err),
-        DSTACK_E_LIMIT);
+    assert_int_equal(sim_session_feed(&a, f.vm, bytes_of("\xff\xff\xff\xff", 4), &whole, &err),
+                     DSTACK_E_LIMIT);
     sim_session_clear(&a);
     sim_session_clear(&b);
     fixture_teardown(&f);
@@ -169,11 +168,20 @@ static void malformed_requests_get_an_answer_that_says_so(void **state) {
     static const char *const requests[] = {
         "",
         "a0",
-        "a2626964076463616c6c",               /* cut short */
-        "a26269640764" "63616c6c" "646e6f7065", /* unknown call */
-        "a26269640764" "63616c6c" "6571756f7465", /* quote without report data */
-        "a26269640764" "63616c6c" "64696e666f" "00", /* a byte behind */
-        "a36269640764" "63616c6c" "64696e666f", /* a member too few */
+        "a2626964076463616c6c", /* cut short */
+        "a26269640764"
+        "63616c6c"
+        "646e6f7065", /* unknown call */
+        "a26269640764"
+        "63616c6c"
+        "6571756f7465", /* quote without report data */
+        "a26269640764"
+        "63616c6c"
+        "64696e666f"
+        "00", /* a byte behind */
+        "a36269640764"
+        "63616c6c"
+        "64696e666f", /* a member too few */
     };
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
         DSTACK_AUTO(buf) dstack_buf request = {0}, out = {0};
@@ -226,9 +234,9 @@ static void sec_22_a_guest_without_the_measured_option_has_no_simulated_tee(void
     fixture_setup(&f);
     dstack_error err = {0};
     DSTACK_AUTO(buf) dstack_buf der = {0};
-    assert_int_equal(dstack_tee_sim_accept_root("console=ttyS0 init=/init", sim_keys_root(f.keys),
-                                                &der, &err),
-                     DSTACK_E_NOT_FOUND);
+    assert_int_equal(
+        dstack_tee_sim_accept_root("console=ttyS0 init=/init", sim_keys_root(f.keys), &der, &err),
+        DSTACK_E_NOT_FOUND);
     assert_int_equal(der.len, 0);
     fixture_teardown(&f);
 }
@@ -263,8 +271,7 @@ static void sec_13_the_pinned_hash_decides_about_the_hosts_certificate(void **st
     assert_int_equal(dstack_tee_sim_accept_root(cmdline, sim_keys_root(f.keys), &der, &err),
                      DSTACK_E_FORMAT);
     snprintf(cmdline, sizeof cmdline, "x=\"dstack.sim_root=1 dstack.sim_root=%s\"", hex);
-    assert_int_not_equal(dstack_tee_sim_accept_root(cmdline, sim_keys_root(f.keys), &der, &err),
-                         0);
+    assert_int_not_equal(dstack_tee_sim_accept_root(cmdline, sim_keys_root(f.keys), &der, &err), 0);
     assert_int_equal(der.len, 0);
     fixture_teardown(&f);
     fixture_teardown(&other);

@@ -11,7 +11,10 @@
 #include "measure/json.h"
 #include "sim/sim_server.h"
 
-#define ARGS(...) (char *[]){(char *)"simulate-tee", __VA_ARGS__, NULL}
+#define ARGS(...)                                                                                  \
+    (char *[]) {                                                                                   \
+        (char *)"simulate-tee", __VA_ARGS__, NULL                                                  \
+    }
 
 static int count(char **argv) {
     int n = 0;
@@ -27,7 +30,8 @@ static pid_t start(char **argv) {
     const pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        if (freopen("/dev/null", "w", stdout) == NULL || freopen("/dev/null", "w", stderr) == NULL) {
+        if (freopen("/dev/null", "w", stdout) == NULL ||
+            freopen("/dev/null", "w", stderr) == NULL) {
             _exit(99);
         }
         _exit(sim_command(count(argv), argv));
@@ -62,9 +66,9 @@ static void folder_make(folder *f) {
 }
 
 static void folder_remove(folder *f) {
-    static const char *const names[] = {"keys/keys.json", "keys/root.der", "keys/root.pem",
-                                        "keys/collateral.json", "tee.sock", "state.json",
-                                        "vm_config.json", "measured.json"};
+    static const char *const names[] = {"keys/keys.json",       "keys/root.der", "keys/root.pem",
+                                        "keys/collateral.json", "tee.sock",      "state.json",
+                                        "vm_config.json",       "measured.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[160];
         snprintf(path, sizeof path, "%s/%s", f->dir, names[i]);
@@ -104,9 +108,9 @@ static void wrong_calls_exit_2_missing_things_3_and_refusals_1(void **state) {
     assert_int_equal(run(ARGS((char *)"--init", f.keys, (char *)"--seed", (char *)"abcd")), 1);
     assert_int_equal(run(ARGS((char *)"--init", f.keys)), 0);
     assert_int_equal(run(ARGS((char *)"--init", f.keys)), 1);
-    assert_int_equal(run(ARGS((char *)"--keys", f.keys, (char *)"--socket", f.socket,
-                              (char *)"--image", f.dir)),
-                     3);
+    assert_int_equal(
+        run(ARGS((char *)"--keys", f.keys, (char *)"--socket", f.socket, (char *)"--image", f.dir)),
+        3);
     folder_remove(&f);
 }
 

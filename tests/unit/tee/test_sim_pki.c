@@ -22,8 +22,7 @@ static void seeded_keys_are_the_reference_mock_keys(void **state) {
     for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
         DSTACK_AUTO(ecdsa_private) ecdsa_private *key = NULL;
         assert_ok(sim_pki_derive(seed, labels[i], &key, &err), err);
-        assert_hex(ecdsa_private_scalar(key),
-                   json_string_value(json_object_get(keys, labels[i])));
+        assert_hex(ecdsa_private_scalar(key), json_string_value(json_object_get(keys, labels[i])));
     }
 }
 
@@ -119,9 +118,8 @@ static void seeded_chains_are_those_of_the_mock_server_and_its_quotes(void **sta
             if (value != NULL) {
                 DSTACK_AUTO(buf) dstack_buf text = {0};
                 url_decode(value, &text);
-                assert_true(bytes_equal_str(
-                    bytes_of_buf(&text),
-                    json_string_value(json_object_get(bundle, chains[i].member))));
+                assert_true(bytes_equal_str(bytes_of_buf(&text), json_string_value(json_object_get(
+                                                                     bundle, chains[i].member))));
                 compared++;
             }
         }

@@ -22,9 +22,15 @@ static void need_qemu(void) {
 
 static void probe(uint32_t vcpu, uint32_t memory_mib, size_t nics, bool rootfs,
                   dstack_vm_shape *shape) {
-    struct qemu_launch launch = {.qemu = qemu, .vm_id = "probe", .mac_prefix = "", .work_dir = "/",
-                                 .rootfs = rootfs ? "/rootfs.verity" : NULL, .nic_count = nics,
-                                 .vcpu = vcpu, .memory_mib = memory_mib, .probe = true};
+    struct qemu_launch launch = {.qemu = qemu,
+                                 .vm_id = "probe",
+                                 .mac_prefix = "",
+                                 .work_dir = "/",
+                                 .rootfs = rootfs ? "/rootfs.verity" : NULL,
+                                 .nic_count = nics,
+                                 .vcpu = vcpu,
+                                 .memory_mib = memory_mib,
+                                 .probe = true};
     for (size_t i = 0; i < nics; i++) {
         launch.nics[i] = (struct qemu_nic){NULL, "10.0.2.0/24", "10.0.2.10", false};
     }

@@ -3,8 +3,8 @@
 #include "vmm_config.h"
 
 static int check(const char *yaml, bool insecure_dev, dstack_error *err) {
-    service_config *config = config_parse(bytes_of_str(yaml), "/", vmm_config_keys,
-                                          vmm_config_key_count, err);
+    service_config *config =
+        config_parse(bytes_of_str(yaml), "/", vmm_config_keys, vmm_config_key_count, err);
     int rc = config != NULL ? vmm_config_check(config, insecure_dev, err) : err->status;
     config_free(config);
     return rc;

@@ -42,8 +42,8 @@ static void a_vm_that_ends_is_restarted_with_growing_waits(void **state) {
     static const struct {
         int64_t t;
         enum restart_decision want;
-    } rows[] = {{0, RESTART_NOTHING}, {1, RESTART_NOTHING},   {2, RESTART_NOW},
-                {6, RESTART_NOW},     {11, RESTART_NOW},      {12, RESTART_EXHAUSTED},
+    } rows[] = {{0, RESTART_NOTHING}, {1, RESTART_NOTHING}, {2, RESTART_NOW},
+                {6, RESTART_NOW},     {11, RESTART_NOW},    {12, RESTART_EXHAUSTED},
                 {20, RESTART_NOTHING}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_int_equal(restart_decide(&policy, &s, false, 1000 + rows[i].t), rows[i].want);
@@ -93,8 +93,8 @@ static void escapes_are_stripped_whatever_the_split(void **state) {
         struct ansi_filter filter = {0};
         DSTACK_AUTO(buf) dstack_buf out = {0};
         ansi_filter_put(&filter, bytes_of(in, split), &out);
-        ansi_filter_put(&filter, bytes_of(in + split, sizeof in - 1 - (split < sizeof in ? split : 0)),
-                        &out);
+        ansi_filter_put(
+            &filter, bytes_of(in + split, sizeof in - 1 - (split < sizeof in ? split : 0)), &out);
         if (split < sizeof in - 1) {
             assert_string_equal(buf_text(&out), "ared bBc\n");
         }
@@ -162,12 +162,12 @@ static void the_share_disk_holds_the_files_under_their_names(void **state) {
     }
     dstack_error err = {0};
     mkdir(in_dir("shared"), 0700);
-    assert_ok(file_write_atomic(in_dir("shared/.sys-config.json"), bytes_of_str("{\"a\":1}"), 0600,
-                                &err),
-              err);
-    assert_ok(file_write_atomic(in_dir("shared/app-compose.json"), bytes_of_str("compose"), 0600,
-                                &err),
-              err);
+    assert_ok(
+        file_write_atomic(in_dir("shared/.sys-config.json"), bytes_of_str("{\"a\":1}"), 0600, &err),
+        err);
+    assert_ok(
+        file_write_atomic(in_dir("shared/app-compose.json"), bytes_of_str("compose"), 0600, &err),
+        err);
     assert_int_equal(symlink("/etc/passwd", in_dir("shared/link")), 0);
     assert_ok(share_build_disk(dir, &err), err);
     char image[160];
@@ -307,7 +307,8 @@ int main(void) {
                                         make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(the_share_disk_holds_the_files_under_their_names, make_dir,
                                         drop_dir),
-        cmocka_unit_test_setup_teardown(a_lock_names_its_holder_and_dies_with_it, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(a_lock_names_its_holder_and_dies_with_it, make_dir,
+                                        drop_dir),
         cmocka_unit_test(qmp_negotiates_and_passes_events_on),
         cmocka_unit_test(durations_and_app_urls_read_as_the_reference_writes_them),
         cmocka_unit_test(the_tdx_variant_follows_memory_and_material),

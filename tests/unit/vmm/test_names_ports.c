@@ -10,7 +10,15 @@
 #include <sys/stat.h>
 
 static void sec_08_a_vm_id_can_never_leave_its_folder(void **state) {
-    const char *bad[] = {"", ".", "..", "../../etc", "/etc/passwd", "a/b", "a\\b", "vm id", "a.b",
+    const char *bad[] = {"",
+                         ".",
+                         "..",
+                         "../../etc",
+                         "/etc/passwd",
+                         "a/b",
+                         "a\\b",
+                         "vm id",
+                         "a.b",
                          "caf\xc3\xa9",
                          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -127,8 +135,7 @@ static void bad_port_mappings_are_refused(void **state) {
 
 static void a_port_in_use_is_noticed_before_start(void **state) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
     assert_int_equal(listen(fd, 1), 0);

@@ -8,17 +8,32 @@ static struct qemu_launch base(void) {
     dstack_error err = {0};
     assert_ok(vm_port_make("tcp", "127.0.0.1", "", 18080, 8080, &ports[0], &err), err);
     assert_ok(vm_port_make("udp", "0.0.0.0", "", 5353, 53, &ports[1], &err), err);
-    return (struct qemu_launch){
-        .qemu = "/usr/bin/qemu-system-x86_64", .accel = "kvm", .cpu = "host",
-        .work_dir = "/vm/W", .vm_id = "3f2504e0-4f89-41d3-9a0c-0305e82c3301", .mac_prefix = "",
-        .bios = "/img/dstack-0.6.0/ovmf.fd", .kernel = "/img/dstack-0.6.0/bzImage",
-        .initrd = "/img/dstack-0.6.0/initramfs.cpio.gz",
-        .rootfs = "/img/dstack-0.6.0/rootfs.img.parted.verity",
-        .cmdline = "console=ttyS0 init=/init",
-        .nics = {{NULL, "10.0.2.0/24", "10.0.2.10", false}}, .nic_count = 1, .ports = ports,
-        .sys_vendor = "dstack", .product_name = "dstack", .vsock_cid = 1000,
-        .share = QEMU_SHARE_9P, .share_ro = true, .vcpu = 2, .memory_mib = 2048,
-        .serial_fd = -1, .qmp_fd = -1, .host_fd = -1, .guest_fd = -1, .tee_fd = -1};
+    return (struct qemu_launch){.qemu = "/usr/bin/qemu-system-x86_64",
+                                .accel = "kvm",
+                                .cpu = "host",
+                                .work_dir = "/vm/W",
+                                .vm_id = "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+                                .mac_prefix = "",
+                                .bios = "/img/dstack-0.6.0/ovmf.fd",
+                                .kernel = "/img/dstack-0.6.0/bzImage",
+                                .initrd = "/img/dstack-0.6.0/initramfs.cpio.gz",
+                                .rootfs = "/img/dstack-0.6.0/rootfs.img.parted.verity",
+                                .cmdline = "console=ttyS0 init=/init",
+                                .nics = {{NULL, "10.0.2.0/24", "10.0.2.10", false}},
+                                .nic_count = 1,
+                                .ports = ports,
+                                .sys_vendor = "dstack",
+                                .product_name = "dstack",
+                                .vsock_cid = 1000,
+                                .share = QEMU_SHARE_9P,
+                                .share_ro = true,
+                                .vcpu = 2,
+                                .memory_mib = 2048,
+                                .serial_fd = -1,
+                                .qmp_fd = -1,
+                                .host_fd = -1,
+                                .guest_fd = -1,
+                                .tee_fd = -1};
 }
 
 #define MR_V1 "ASIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiAAAAAAAAAAAAAAAAAAAA"

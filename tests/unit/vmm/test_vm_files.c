@@ -16,8 +16,9 @@ static int drop_dir(void **state) {
 }
 
 static void a_manifest_reads_back_as_written(void **state) {
-    DSTACK_AUTO(vm_manifest) struct vm_manifest m = {.vcpu = 2, .memory_mib = 2048, .disk_gib = 20,
-                                                     .created_at_ms = 1760000000000};
+    DSTACK_AUTO(vm_manifest)
+    struct vm_manifest m = {
+        .vcpu = 2, .memory_mib = 2048, .disk_gib = 20, .created_at_ms = 1760000000000};
     DSTACK_AUTO(vm_manifest) struct vm_manifest back = {0};
     strcpy(m.id, "vm-1");
     strcpy(m.name, "web");

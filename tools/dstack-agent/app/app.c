@@ -62,8 +62,8 @@ static int script_run(const char *script, const app_environment *env, dstack_err
 }
 
 static int compose_run(const app_environment *env, const char *const *command, dstack_error *err) {
-    const char *argv[16] = {"/usr/bin/docker", "compose", "-p", "dstack", "-f",
-                            "docker-compose.yaml"};
+    const char *argv[16] = {"/usr/bin/docker", "compose", "-p",
+                            "dstack",          "-f",      "docker-compose.yaml"};
     size_t n = 6;
     for (size_t i = 0; command[i] != NULL && n < 15; i++) {
         argv[n++] = command[i];
@@ -86,8 +86,8 @@ static int app_start(host_api *host, dstack_error *err) {
     DSTACK_AUTO(manifest) dstack_manifest *manifest = NULL;
     DSTACK_AUTO(app_environment) app_environment env = {0};
     int rc;
-    if ((rc = manifest_load(&manifest, err)) != 0 || (rc = app_environment_load(ENV_FILE, &env, err)) != 0 ||
-        (rc = engine_wait(err)) != 0) {
+    if ((rc = manifest_load(&manifest, err)) != 0 ||
+        (rc = app_environment_load(ENV_FILE, &env, err)) != 0 || (rc = engine_wait(err)) != 0) {
         return rc;
     }
     const dstack_manifest_fields *app = dstack_manifest_get(manifest);

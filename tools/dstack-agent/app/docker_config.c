@@ -39,8 +39,8 @@ static int append(json_t *root, const char *key, json_t *value, dstack_error *er
 int docker_config_build(dstack_bytes base, const char *registry, dstack_buf *out,
                         dstack_error *err) {
     DSTACK_AUTO(json)
-    json_t *root = base.len > 0 ? json_parse(base, CONFIG_MAX, "the docker settings", err)
-                                : json_object();
+    json_t *root =
+        base.len > 0 ? json_parse(base, CONFIG_MAX, "the docker settings", err) : json_object();
     if (!json_is_object(root)) {
         return error_set(err, DSTACK_E_FORMAT, "the docker settings are not an object");
     }
@@ -56,8 +56,8 @@ int docker_config_build(dstack_bytes base, const char *registry, dstack_buf *out
         if ((rc = append(root, "registry-mirrors", mirror, err)) != 0) {
             return rc;
         }
-        if (insecure && (rc = append(root, "insecure-registries", json_stringn(host, len),
-                                     err)) != 0) {
+        if (insecure &&
+            (rc = append(root, "insecure-registries", json_stringn(host, len), err)) != 0) {
             return rc;
         }
     }

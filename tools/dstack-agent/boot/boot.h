@@ -22,8 +22,8 @@ typedef struct boot {
     const dstack_manifest_fields *app;
     char cmdline[4096];
 
-    dstack_buf sim_root;       /* TEE: DER of the pinned simulation root; empty on hardware */
-    dstack_tee *tee;           /* TEE */
+    dstack_buf sim_root; /* TEE: DER of the pinned simulation root; empty on hardware */
+    dstack_tee *tee;     /* TEE */
 
     uint8_t app_id[APP_ID_SIZE];           /* identity */
     uint8_t seed[20];                      /* identity */
@@ -31,7 +31,7 @@ typedef struct boot {
     size_t instance_id_len;                /* 0 with no_instance_id */
     uint8_t init_hashes[DSTACK_INIT_SCRIPTS_MAX][32];
 
-    app_keys keys; /* keys */
+    app_keys keys;         /* keys */
     bool disk_initialised; /* data disk */
     char disk_device[300];
     dstack_env *env; /* environment */

@@ -41,8 +41,8 @@ static int collateral_source(void *user, dstack_verifier *verifier, dstack_bytes
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
     int rc;
     if (b->sim_root.len > 0) {
-        rc = dstack_collateral_parse(
-            &collateral, bytes_of_buf(&b->share.files[SHARE_SIM_COLLATERAL]), err);
+        rc = dstack_collateral_parse(&collateral,
+                                     bytes_of_buf(&b->share.files[SHARE_SIM_COLLATERAL]), err);
     } else {
         const dstack_collateral_servers servers = {
             .urls = &b->config.pccs_url,

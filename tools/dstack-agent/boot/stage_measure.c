@@ -27,15 +27,16 @@ int boot_identity(const dstack_manifest_fields *app, const instance_info *kept,
         return 0;
     }
     *instance_id_len = INSTANCE_ID_SIZE;
-    return dstack_instance_id(bytes_of(seed, 20), bytes_of(app_id, APP_ID_SIZE),
-                              (dstack_bytes){0}, instance_id, err);
+    return dstack_instance_id(bytes_of(seed, 20), bytes_of(app_id, APP_ID_SIZE), (dstack_bytes){0},
+                              instance_id, err);
 }
 
 int stage_identity(void *context, dstack_error *err) {
     boot *b = context;
     instance_info kept = {0};
     if (b->share.present[SHARE_INSTANCE_INFO]) {
-        int rc = instance_info_parse(bytes_of_buf(&b->share.files[SHARE_INSTANCE_INFO]), &kept, err);
+        int rc =
+            instance_info_parse(bytes_of_buf(&b->share.files[SHARE_INSTANCE_INFO]), &kept, err);
         if (rc != 0) {
             return rc;
         }
@@ -68,7 +69,8 @@ int stage_measure(void *context, dstack_error *err) {
         }
     }
     if ((rc = boot_emit(b, "gpu-policy-hash", bytes_of(b->app->gpu_policy_hash, 32), err)) != 0 ||
-        (rc = boot_emit(b, "instance-id", bytes_of(b->instance_id, b->instance_id_len), err)) != 0) {
+        (rc = boot_emit(b, "instance-id", bytes_of(b->instance_id, b->instance_id_len), err)) !=
+            0) {
         return rc;
     }
     return boot_emit(b, "boot-mr-done", none, err);
@@ -107,8 +109,8 @@ int stage_binding(void *context, dstack_error *err) {
         return rc;
     }
     dstack_bytes pinned = b->app->key_provider_id;
-    if (pinned.len > 0 && (pinned.len != provider_id.len ||
-                           memcmp(pinned.data, provider_id.data, pinned.len) != 0)) {
+    if (pinned.len > 0 &&
+        (pinned.len != provider_id.len || memcmp(pinned.data, provider_id.data, pinned.len) != 0)) {
         return error_set(err, DSTACK_E_REFUSED,
                          "the key provider is not the one that the manifest pins");
     }

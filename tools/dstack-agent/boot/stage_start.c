@@ -23,7 +23,8 @@
 
 int stage_share(void *context, dstack_error *err) {
     boot *b = context;
-    if (mount("dstack", AGENT_WORK_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=512m") != 0) {
+    if (mount("dstack", AGENT_WORK_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=512m") !=
+        0) {
         return error_set_errno(err, DSTACK_E_IO, "cannot mount %s", AGENT_WORK_DIR);
     }
     int rc = share_fetch(SHARE_WAIT_MS, &b->share, err);
@@ -73,8 +74,8 @@ int stage_manifest(void *context, dstack_error *err) {
     boot *b = context;
     int rc;
     if ((rc = cmdline_read(b, err)) != 0 ||
-        (rc = sys_config_parse(bytes_of_buf(&b->share.files[SHARE_SYS_CONFIG]), &b->config,
-                               err)) != 0 ||
+        (rc = sys_config_parse(bytes_of_buf(&b->share.files[SHARE_SYS_CONFIG]), &b->config, err)) !=
+            0 ||
         (rc = dstack_manifest_parse(bytes_of_buf(&b->share.files[SHARE_COMPOSE]), &b->manifest,
                                     err)) != 0) {
         return rc;
@@ -115,8 +116,7 @@ int stage_manifest(void *context, dstack_error *err) {
 
 int stage_tee(void *context, dstack_error *err) {
     boot *b = context;
-    int rc = dstack_tee_sim_accept_root(b->cmdline,
-                                        bytes_of_buf(&b->share.files[SHARE_SIM_ROOT]),
+    int rc = dstack_tee_sim_accept_root(b->cmdline, bytes_of_buf(&b->share.files[SHARE_SIM_ROOT]),
                                         &b->sim_root, err);
     if (rc != 0 && rc != DSTACK_E_NOT_FOUND) {
         return rc;

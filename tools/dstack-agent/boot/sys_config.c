@@ -84,8 +84,8 @@ int sys_config_parse(dstack_bytes text, sys_config *out, dstack_error *err) {
                    ? DSTACK_E_FORMAT
                    : error_set(err, DSTACK_E_FORMAT, ".sys-config.json must be an object");
     }
-    const char *old = json_object_get(out->root, "gateway_urls") == NULL ? "tproxy_urls"
-                                                                         : "gateway_urls";
+    const char *old =
+        json_object_get(out->root, "gateway_urls") == NULL ? "tproxy_urls" : "gateway_urls";
     int rc;
     if ((rc = urls_read(out->root, "kms_urls", out->kms_urls, &out->kms_url_count, err)) != 0 ||
         (rc = urls_read(out->root, old, out->gateway_urls, &out->gateway_url_count, err)) != 0 ||

@@ -88,8 +88,13 @@ int data_disk_state(const char *device, bool *initialised, dstack_error *err) {
 }
 
 static int file_system_make(const char *path, dstack_error *err) {
-    const char *argv[] = {"/usr/sbin/mkfs.ext4", "-q", "-F",
-                          "-E", "lazy_itable_init=1,lazy_journal_init=1", path, NULL};
+    const char *argv[] = {"/usr/sbin/mkfs.ext4",
+                          "-q",
+                          "-F",
+                          "-E",
+                          "lazy_itable_init=1,lazy_journal_init=1",
+                          path,
+                          NULL};
     return proc_run(&(proc_spec){.argv = argv, .timeout_ms = TOOL_TIMEOUT_MS}, err);
 }
 
@@ -100,8 +105,7 @@ static int file_system_check(const char *path, dstack_error *err) {
     int rc = proc_run(
         &(proc_spec){.argv = check, .timeout_ms = TOOL_TIMEOUT_MS, .ok_codes = 1 << 0 | 1 << 1},
         err);
-    return rc != 0 ? rc
-                   : proc_run(&(proc_spec){.argv = grow, .timeout_ms = TOOL_TIMEOUT_MS}, err);
+    return rc != 0 ? rc : proc_run(&(proc_spec){.argv = grow, .timeout_ms = TOOL_TIMEOUT_MS}, err);
 }
 
 /* A new disk: header in memory, file system through it, and only then header and marker on the

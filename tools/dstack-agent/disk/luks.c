@@ -37,8 +37,8 @@ static void complaint_keep(int level, const char *text, void *user) {
 
 static int failed(const complaint *c, int rc, const char *what, dstack_error *err) {
     dstack_status status = rc == -EPERM ? DSTACK_E_CRYPTO : DSTACK_E_IO;
-    return error_set(err, status, "%s: %s%s%s", what, strerror(-rc),
-                     c->text[0] != '\0' ? ": " : "", c->text);
+    return error_set(err, status, "%s: %s%s%s", what, strerror(-rc), c->text[0] != '\0' ? ": " : "",
+                     c->text);
 }
 
 static int context_new(int header_fd, struct crypt_device **out, complaint *c, dstack_error *err) {

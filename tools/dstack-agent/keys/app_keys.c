@@ -48,8 +48,8 @@ void app_keys_clear(app_keys *keys) {
 static int secret_read(const json_t *object, const char *key, bool needed, dstack_secret **out,
                        dstack_error *err) {
     const char *text = NULL;
-    int rc = needed ? json_need_str(object, key, &text, err)
-                    : json_str_or(object, key, "", &text, err);
+    int rc =
+        needed ? json_need_str(object, key, &text, err) : json_str_or(object, key, "", &text, err);
     if (rc != 0 || (!needed && text[0] == '\0')) {
         return rc;
     }
@@ -72,8 +72,7 @@ static int text_read(const json_t *object, const char *key, char **out, dstack_e
     return *out == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory") : 0;
 }
 
-static int pem_read(const json_t *object, const char *key, dstack_secret **out,
-                    dstack_error *err) {
+static int pem_read(const json_t *object, const char *key, dstack_secret **out, dstack_error *err) {
     const char *text = NULL;
     int rc = json_need_str(object, key, &text, err);
     if (rc != 0) {

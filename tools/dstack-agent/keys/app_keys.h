@@ -18,10 +18,10 @@ typedef struct app_keys {
     char *gateway_app_id;          /* hex, "any" or "" */
     char *ca_cert;                 /* PEM: root CA of the KMS, or the app's own CA */
     dstack_key_provider provider;
-    dstack_secret *provider_key;   /* PEM: the CA's key; NULL with a KMS */
-    char *provider_url;            /* KMS: URL ending in /prpc */
-    char *temp_ca_cert;            /* KMS: PEM */
-    dstack_buf provider_id;        /* KMS: SPKI of its root CA; local: mr */
+    dstack_secret *provider_key; /* PEM: the CA's key; NULL with a KMS */
+    char *provider_url;          /* KMS: URL ending in /prpc */
+    char *temp_ca_cert;          /* KMS: PEM */
+    dstack_buf provider_id;      /* KMS: SPKI of its root CA; local: mr */
 } app_keys;
 
 void app_keys_clear(app_keys *keys);

@@ -51,8 +51,8 @@ static int sign_locally(const cert_client *client, const dstack_csr_spec *asked,
     if ((rc = dstack_ca_new(bytes_of_str(client->keys->ca_cert), client->keys->provider_key, &ca,
                             err)) != 0 ||
         (rc = dstack_cert_key_public(key, &spki, err)) != 0 ||
-        (asked->with_app_info && (rc = dstack_attestation_identity(attestation, false, NULL,
-                                                                   &identity, err)) != 0)) {
+        (asked->with_app_info &&
+         (rc = dstack_attestation_identity(attestation, false, NULL, &identity, err)) != 0)) {
         return rc;
     }
     const dstack_cert_spec spec = {
@@ -113,9 +113,8 @@ static int sign_by_kms(const cert_client *client, const dstack_csr_spec *asked,
         (rc = chain_split(bytes_of_buf(&chain), out, err)) != 0) {
         return rc;
     }
-    return out->count > 0
-               ? 0
-               : error_set(err, DSTACK_E_FORMAT, "the KMS answered with an empty chain");
+    return out->count > 0 ? 0
+                          : error_set(err, DSTACK_E_FORMAT, "the KMS answered with an empty chain");
 }
 
 int cert_client_sign(const cert_client *client, const dstack_csr_spec *spec,

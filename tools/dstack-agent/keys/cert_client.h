@@ -26,8 +26,7 @@ int cert_chain_join(const cert_chain *chain, dstack_buf *out, dstack_error *err)
 /* Signs what `spec` asks for. `attestation` must be bound to the key. `now` is UNIX seconds. */
 int cert_client_sign(const cert_client *client, const dstack_csr_spec *spec,
                      const dstack_secret *key, const dstack_attestation *attestation,
-                     dstack_attestation_form form, int64_t now, cert_chain *out,
-                     dstack_error *err);
+                     dstack_attestation_form form, int64_t now, cert_chain *out, dstack_error *err);
 
 DSTACK_AUTO_DEFINE_CLEAR(cert_chain, cert_chain, cert_chain_clear)
 

@@ -98,8 +98,7 @@ int kms_keys_fetch(const kms_keys_request *request, app_keys *out, dstack_buf *i
         uint8_t jitter;
         random_fill(&jitter, sizeof jitter);
         int64_t wait_ms = pause_ms + pause_ms * jitter / 512;
-        nanosleep(&(struct timespec){.tv_sec = wait_ms / 1000,
-                                     .tv_nsec = wait_ms % 1000 * 1000000},
+        nanosleep(&(struct timespec){.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000},
                   NULL);
         pause_ms = pause_ms * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : pause_ms * 2;
     }

@@ -19,8 +19,8 @@ static int ca_make(const dstack_secret *scalar, int64_t now, bool insecure_dev,
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     int rc;
     if ((rc = ecdsa_private_from_scalar(
-             &key, ECDSA_P256,
-             bytes_of(dstack_secret_peek(scalar), dstack_secret_len(scalar)), err)) != 0 ||
+             &key, ECDSA_P256, bytes_of(dstack_secret_peek(scalar), dstack_secret_len(scalar)),
+             err)) != 0 ||
         (rc = ecdsa_private_pem(key, &out->provider_key, err)) != 0 ||
         (rc = ecdsa_key_spki(ecdsa_private_public(key), &spki, err)) != 0 ||
         (rc = dstack_cert_report_data(bytes_of_buf(&spki), report_data, err)) != 0 ||

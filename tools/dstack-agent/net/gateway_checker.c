@@ -29,8 +29,8 @@ static int64_t silence(gateway_checker *checker, int64_t now, int64_t handshake)
 gateway_action gateway_checker_next(gateway_checker *checker, int64_t now, bool registered,
                                     int64_t handshake) {
     if (!registered) {
-        bool due = !checker->attempted ||
-                   now - checker->last_attempt >= retry_delay(checker->failures);
+        bool due =
+            !checker->attempted || now - checker->last_attempt >= retry_delay(checker->failures);
         return due ? GATEWAY_FORCED : GATEWAY_NOTHING;
     }
     if (silence(checker, now, handshake) >= STALE_S) {

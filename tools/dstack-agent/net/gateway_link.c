@@ -136,11 +136,11 @@ static int firewall_apply(const wg_config *wg, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf rules = {0};
     int rc = gateway_firewall_text(wg, &rules, err);
     const char *argv[] = {"/usr/sbin/nft", "-f", "-", NULL};
-    return rc != 0 ? rc
-                   : proc_run(&(proc_spec){.argv = argv,
-                                           .input = bytes_of_buf(&rules),
-                                           .timeout_ms = 15000},
-                              err);
+    return rc != 0
+               ? rc
+               : proc_run(
+                     &(proc_spec){.argv = argv, .input = bytes_of_buf(&rules), .timeout_ms = 15000},
+                     err);
 }
 
 int gateway_link_refresh(const gateway_link *link, dstack_error *err) {

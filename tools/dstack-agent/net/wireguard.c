@@ -44,7 +44,8 @@ static int talk(int bus, struct nlmsghdr *message, mnl_cb_t callback, void *user
         if (got < 0) {
             return error_set_errno(err, DSTACK_E_IO, "%s", what);
         }
-        int rc = mnl_cb_run(answer, (size_t)got, seq, mnl_socket_get_portid(socket), callback, user);
+        int rc =
+            mnl_cb_run(answer, (size_t)got, seq, mnl_socket_get_portid(socket), callback, user);
         if (rc < 0) {
             return error_set_errno(err, DSTACK_E_IO, "%s", what);
         }
@@ -132,7 +133,8 @@ static void put_peer(struct nlmsghdr *message, const wg_peer *peer) {
 
 int wg_message_build(const wg_config *config, uint32_t ifindex, dstack_buf *out,
                      dstack_error *err) {
-    if (config->peer_count > WG_PEERS_MAX || dstack_secret_len(config->private_key) != WG_KEY_SIZE) {
+    if (config->peer_count > WG_PEERS_MAX ||
+        dstack_secret_len(config->private_key) != WG_KEY_SIZE) {
         return error_set(err, DSTACK_E_ARGUMENT, "bad WireGuard configuration");
     }
     uint8_t buf[MESSAGE_MAX];
@@ -176,8 +178,8 @@ static int family_find(uint16_t *family, dstack_error *err) {
     mnl_attr_put_u16(message, CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL);
     mnl_attr_put_strz(message, CTRL_ATTR_FAMILY_NAME, WG_GENL_NAME);
     *family = 0;
-    int rc = talk(NETLINK_GENERIC, message, family_answer, family, "no WireGuard in the kernel",
-                  err);
+    int rc =
+        talk(NETLINK_GENERIC, message, family_answer, family, "no WireGuard in the kernel", err);
     return rc == 0 && *family == 0
                ? error_set(err, DSTACK_E_UNSUPPORTED, "no WireGuard in the kernel")
                : rc;

@@ -34,7 +34,6 @@ int wg_apply(const wg_config *config, dstack_error *err);
 int wg_last_handshake(const char *name, int64_t *seconds, dstack_error *err);
 /* The command for the WireGuard interface that sets key, port and peers, as wg_apply sends it;
  * exposed for tests. Appends one netlink message without its family number. */
-int wg_message_build(const wg_config *config, uint32_t ifindex, dstack_buf *out,
-                     dstack_error *err);
+int wg_message_build(const wg_config *config, uint32_t ifindex, dstack_buf *out, dstack_error *err);
 
 #endif

@@ -79,8 +79,8 @@ int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, b
         agent_free(a);
         return rc;
     }
-    a->certs = (cert_client){
-        .keys = &a->keys, .vm_config = a->vm_config, .insecure_dev = insecure_dev};
+    a->certs =
+        (cert_client){.keys = &a->keys, .vm_config = a->vm_config, .insecure_dev = insecure_dev};
     dmi_read("/sys/class/dmi/id/sys_vendor", a->cloud_vendor, sizeof a->cloud_vendor);
     dmi_read("/sys/class/dmi/id/product_name", a->cloud_product, sizeof a->cloud_product);
     *out = a;

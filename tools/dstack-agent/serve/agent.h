@@ -35,7 +35,7 @@ typedef struct agent {
     char *vm_config;
     char cloud_vendor[128], cloud_product[128];
     bool insecure_dev;
-    bool full_log; /* GetQuote gives the log as it is (simulator) */
+    bool full_log;          /* GetQuote gives the log as it is (simulator) */
     void (*shutdown)(void); /* begins to power off and returns; NULL: there is nothing to */
     cert_client certs;
 

@@ -9,7 +9,8 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const rpc_method v0_methods[] = {
-    {"GetTlsKey", V0(get_tls_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, v0_get_tls_key, 0},
+    {"GetTlsKey", V0(get_tls_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, v0_get_tls_key,
+     0},
     {"GetKey", V0(get_key_args), V0(get_key_response), RPC_CALLER_LOCAL, v0_get_key, 0},
     {"GetQuote", V0(raw_quote_args), V0(get_quote_response), RPC_CALLER_LOCAL, v0_get_quote, 0},
     {"Attest", V0(raw_quote_args), V0(attest_response), RPC_CALLER_LOCAL, v0_attest, 0},
@@ -21,16 +22,19 @@ static const rpc_method v0_methods[] = {
 };
 
 static const rpc_method v1_methods[] = {
-    {"IssueCert", V1(issue_cert_request), V1(issue_cert_response), RPC_CALLER_LOCAL, v1_issue_cert, 0},
+    {"IssueCert", V1(issue_cert_request), V1(issue_cert_response), RPC_CALLER_LOCAL, v1_issue_cert,
+     0},
     {"GetKey", V1(get_key_request), V1(get_key_response), RPC_CALLER_LOCAL, v1_get_key, 0},
     {"Attest", V1(attest_request), V1(attest_response), RPC_CALLER_LOCAL, v1_attest, 0},
-    {"AttestGpu", V1(attest_gpu_request), V1(attest_gpu_response), RPC_CALLER_LOCAL, v1_attest_gpu, 0},
+    {"AttestGpu", V1(attest_gpu_request), V1(attest_gpu_response), RPC_CALLER_LOCAL, v1_attest_gpu,
+     0},
     {"Info", NULL, V1(info_response), RPC_CALLER_LOCAL, v1_info, 0},
     {"Version", NULL, V1(version_response), RPC_CALLER_LOCAL, agent_version_v1, 0},
 };
 
 static const rpc_method tappd_methods[] = {
-    {"DeriveKey", V0(derive_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, tappd_derive_key, 0},
+    {"DeriveKey", V0(derive_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, tappd_derive_key,
+     0},
     {"DeriveK256Key", V0(get_key_args), V0(derive_k256_key_response), RPC_CALLER_LOCAL,
      tappd_derive_k256_key, 0},
     {"TdxQuote", V0(tdx_quote_args), V0(tdx_quote_response), RPC_CALLER_LOCAL, tappd_tdx_quote, 0},
@@ -52,8 +56,8 @@ static const rpc_method worker_v1_methods[] = {
     {"Health", NULL, V1(health_response), RPC_CALLER_ANYONE, worker_health, 0},
 };
 
-#define SERVICE(variable, text, strip, table)                                                       \
-    static const rpc_service variable = {                                                           \
+#define SERVICE(variable, text, strip, table)                                                      \
+    static const rpc_service variable = {                                                          \
         .name = text, .prefix = strip, .methods = table, .method_count = COUNT(table)}
 
 SERVICE(v0_service, "DstackGuest", NULL, v0_methods);
@@ -69,9 +73,9 @@ static void dispatch(http_request *request, http_response *response, void *user,
     rpc_handle(request, response, (void *)(uintptr_t)&binding);
 }
 
-#define MOUNT(name, service)                                                                        \
+#define MOUNT(name, service)                                                                       \
     static void name(http_request *request, http_response *response, void *user) {                 \
-        dispatch(request, response, user, &service);                                                \
+        dispatch(request, response, user, &service);                                               \
     }
 
 MOUNT(mount_v0, v0_service)

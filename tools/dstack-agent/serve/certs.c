@@ -149,8 +149,8 @@ static int derived_key(agent *a, const char *path, bool random_seed, dstack_secr
     int rc;
     if ((rc = dstack_key_derive_p256(random_seed ? seed : a->keys.k256_key, &context, 1, &scalar,
                                      err)) != 0 ||
-        (rc = ecdsa_private_from_scalar(&key, ECDSA_P256,
-                                        bytes_of(dstack_secret_peek(scalar), 32), err)) != 0) {
+        (rc = ecdsa_private_from_scalar(&key, ECDSA_P256, bytes_of(dstack_secret_peek(scalar), 32),
+                                        err)) != 0) {
         return rc;
     }
     return ecdsa_private_pem(key, pem, err);

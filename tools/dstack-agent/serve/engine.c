@@ -19,7 +19,8 @@ int engine_containers(const char *socket, json_t **out, dstack_error *err) {
     dstack_error why = {0};
     DSTACK_AUTO(http_client) http_client *client = http_client_new(&config, &why);
     DSTACK_AUTO(http_client_response) http_client_response response = {0};
-    const http_client_request request = {.method = "GET", .path = "/v1.41/containers/json?all=true"};
+    const http_client_request request = {.method = "GET",
+                                         .path = "/v1.41/containers/json?all=true"};
     if (client == NULL || http_client_send_ok(client, &request, &response, &why) != 0) {
         return error_set(err, why.status, "Failed to connect to Docker: %s", why.message);
     }

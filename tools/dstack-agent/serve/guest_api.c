@@ -61,8 +61,8 @@ static int api_sys_info(rpc_call *call, dstack_error *err) {
     out->loadavg_five = info.load[1];
     out->loadavg_fifteen = info.load[2];
     for (size_t i = 0; i < info.disk_count; i++) {
-        GuestApi__DiskInfo *disk = (void *)rpc_add_message(&out->n_disks, &out->disks,
-                                                           &guest_api__disk_info__descriptor);
+        GuestApi__DiskInfo *disk =
+            (void *)rpc_add_message(&out->n_disks, &out->disks, &guest_api__disk_info__descriptor);
         if (disk != NULL) {
             rpc_set_str(&disk->name, info.disks[i].name);
             rpc_set_str(&disk->mount_point, info.disks[i].mount_point);
@@ -202,8 +202,11 @@ static void container_add(GuestApi__ListContainersResponse *out, const json_t *f
     const struct {
         char **field;
         const char *key;
-    } texts[] = {{&c->id, "Id"},         {&c->image, "Image"},   {&c->image_id, "ImageID"},
-                 {&c->state, "State"},   {&c->status, "Status"}};
+    } texts[] = {{&c->id, "Id"},
+                 {&c->image, "Image"},
+                 {&c->image_id, "ImageID"},
+                 {&c->state, "State"},
+                 {&c->status, "Status"}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *text = json_string_value(json_object_get(from, texts[i].key));
         rpc_set_str(texts[i].field, text != NULL ? text : "");

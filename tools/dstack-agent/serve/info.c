@@ -30,7 +30,8 @@ static int tcb_info_write(agent *a, const dstack_attestation *attestation,
     DSTACK_AUTO(buf) dstack_buf log = {0};
     int rc;
     if ((rc = dstack_quote_parse(&quote, dstack_attestation_evidence(attestation), err)) != 0 ||
-        (rc = dstack_event_log_to_json(dstack_attestation_event_log(attestation), &log, err)) != 0) {
+        (rc = dstack_event_log_to_json(dstack_attestation_event_log(attestation), &log, err)) !=
+            0) {
         return rc;
     }
     DSTACK_AUTO(json) json_t *root = json_object();

@@ -109,7 +109,8 @@ int v1_get_key(rpc_call *call, dstack_error *err) {
                          args->algorithm);
     }
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
-    int rc = dstack_app_key_derive_v1(a->keys.k256_key, bytes_of_str(args->domain), kind, &key, err);
+    int rc =
+        dstack_app_key_derive_v1(a->keys.k256_key, bytes_of_str(args->domain), kind, &key, err);
     if (rc != 0) {
         return rc;
     }

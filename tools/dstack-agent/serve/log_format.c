@@ -43,8 +43,7 @@ bool log_time_parse(const char *text, int64_t now, int64_t *out) {
 }
 
 bool log_name_valid(const char *name) {
-    static const char all[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+    static const char all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
     size_t len = strlen(name);
     return len > 0 && len <= 128 && strchr("_.-", name[0]) == NULL && strspn(name, all) == len;
 }
@@ -61,7 +60,7 @@ void log_engine_path(const char *container, const log_options *options, dstack_b
 
 /* Length of one valid UTF-8 sequence at the start (RFC 3629), 0 when there is none. */
 static size_t utf8_len(const uint8_t *s, size_t left) {
-    size_t want = s[0] < 0x80                    ? 1
+    size_t want = s[0] < 0x80                   ? 1
                   : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
                   : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
                   : s[0] >= 0xf0 && s[0] < 0xf5 ? 4

@@ -73,8 +73,8 @@ static int ask(log_job *job, dstack_error *err) {
     buf_put_str(&request, "GET ");
     log_engine_path(job->container, &job->options, &request);
     buf_put_str(&request, " HTTP/1.0\r\nHost: docker\r\n\r\n");
-    if (request.failed || send(job->fd, request.data, request.len, MSG_NOSIGNAL) !=
-                              (ssize_t)request.len) {
+    if (request.failed ||
+        send(job->fd, request.data, request.len, MSG_NOSIGNAL) != (ssize_t)request.len) {
         return error_set(err, DSTACK_E_NETWORK, "the engine does not take the question");
     }
     return 0;

@@ -84,10 +84,12 @@ void metrics_text(const system_info *info, dstack_buf *out) {
            info->memory_total - info->memory_available);
     number(out, "system_memory_free", "Free memory in bytes", info->memory_free);
     number(out, "system_swap_total", "Total swap memory in bytes", info->swap_total);
-    number(out, "system_swap_used", "Used swap memory in bytes", info->swap_total - info->swap_free);
+    number(out, "system_swap_used", "Used swap memory in bytes",
+           info->swap_total - info->swap_free);
     number(out, "system_swap_free", "Free swap memory in bytes", info->swap_free);
     number(out, "system_uptime", "System uptime in seconds", info->uptime_s);
-    number(out, "system_load_average_1m", "System load average (1 minute) times 100", info->load[0]);
+    number(out, "system_load_average_1m", "System load average (1 minute) times 100",
+           info->load[0]);
     number(out, "system_load_average_5m", "System load average (5 minutes) times 100",
            info->load[1]);
     number(out, "system_load_average_15m", "System load average (15 minutes) times 100",
@@ -147,8 +149,7 @@ static void containers(const agent *a, dstack_buf *out) {
         size_t i;
         json_t *c;
         json_array_foreach(list, i, c) {
-            const char *name =
-                json_string_value(json_array_get(json_object_get(c, "Names"), 0));
+            const char *name = json_string_value(json_array_get(json_object_get(c, "Names"), 0));
             const char *status = json_string_value(json_object_get(c, "Status"));
             name = name == NULL ? "" : *name == '/' ? name + 1 : name;
             buf_put_str(out, "<tr><td>");

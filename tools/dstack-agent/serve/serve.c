@@ -131,10 +131,8 @@ static void host_port_keep(service_link **link, http_server *server) {
         return;
     }
     service_link_free(*link);
-    const service_link_config config = {.side = SERVICE_LINK_GUEST,
-                                        .name = "host",
-                                        .server = server,
-                                        .listener = HOST_LISTENER};
+    const service_link_config config = {
+        .side = SERVICE_LINK_GUEST, .name = "host", .server = server, .listener = HOST_LISTENER};
     *link = service_link_open(AGENT_GUEST_PORT, &config, NULL);
 }
 
@@ -177,8 +175,8 @@ static void watch(const sigset_t *signals, http_server *server) {
 }
 
 static int serve(agent *a, const sigset_t *signals, dstack_error *err) {
-    http_server *server = http_server_new(
-        &(http_server_config){.name = "dstack guest agent", .workers = WORKERS});
+    http_server *server =
+        http_server_new(&(http_server_config){.name = "dstack guest agent", .workers = WORKERS});
     if (server == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
