@@ -37,7 +37,7 @@ refused_stays_off() {
     while [ $(($(date +%s) - $(cat "$scratch/refused-at"))) -lt 45 ]; do sleep 1; done
     [[ $(vm_field tampered status) =~ ^(stopped|exited)$ ]] || fail "it was started again"
     ! grep -F "$id" "$state/vmm.log" | grep 'restarting' || fail "it was started again"
-    vmm_cli rm tampered
+    remove_vm tampered
     [ ! -e "$state/vms/$id" ] || fail "its folder is left"
 }
 
@@ -47,7 +47,7 @@ no_tee_no_keys() {
     deploy_small no-tee "$state/app-compose.json" --no-tee
     wait_refused no-tee 600 '.'
     same "the number of released keys" "$before" "$(released)"
-    vmm_cli rm no-tee
+    remove_vm no-tee
 }
 
 start_unreachable() {
@@ -56,7 +56,7 @@ start_unreachable() {
 
 kms_unreachable() {
     wait_refused unreachable 600 'keys: .*(connect|refused|reach|within)'
-    vmm_cli rm unreachable
+    remove_vm unreachable
 }
 
 # A KMS that the host made up, with evidence under a root of its own: same program, same image, same
@@ -83,7 +83,7 @@ forged_kms_refused() {
         --kms-url "https://10.0.2.2:$(cat "$state/forged-port")"
     wait_refused forged 600 'keys: .*(root|chain|trust|evidence|quote)'
     ! grep -q 'app keys released' "$state/forged.log" || fail "the forged KMS has released keys"
-    vmm_cli rm forged
+    remove_vm forged
     stop_daemon forged
     stop_daemon forged-tee
 }

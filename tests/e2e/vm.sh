@@ -44,3 +44,13 @@ deploy_small() { # NAME MANIFEST [OPTION...]: returns at once
 
 # What lies in a run folder: equal before and after a refusal.
 run_folder() { ls -A -I .vmm.lock "$1"; }
+
+# remove_vm NAME: its logs are kept, they are searched for secrets at the end.
+remove_vm() {
+    local id
+    id=$(vm_field "$1" id)
+    mkdir -p "$state/removed/$1"
+    find "$state/vms/$id" -maxdepth 1 \( -name '*.log*' -o -name runtime.json \) \
+        -exec cp -a -t "$state/removed/$1" {} +
+    vmm_cli rm "$1"
+}
