@@ -43,11 +43,11 @@ programs_compile() {
         rm -rf "$dir/src" "$dir/out"
         mkdir -p "$dir/src" "$dir/out" "$dir/ccache"
         (program_sources | tar -C "$project" -T - -c) | tar -C "$dir/src" -x
-        in_build_root "$dir/src=/src" "$dir/out=/out" "$dir/ccache=/work" -- \
+        in_build_root "$dir/src=/src" "$dir/out=/out" "$dir/ccache=/scratch" -- \
             bash -euc '
                 jobs=$1
                 shift
-                export CC="ccache gcc" CCACHE_DIR=/work CCACHE_COMPILERCHECK=content
+                export CC="ccache gcc" CCACHE_DIR=/scratch CCACHE_COMPILERCHECK=content
                 rm -rf /tmp/programs
                 cd /src
                 meson setup /tmp/programs --buildtype=release --wrap-mode=nodownload \

@@ -95,7 +95,7 @@ root_unpack() {
         package_unpack "$store/${path##*/}" "$new" || die "cannot unpack $path"
     done < <(lock_lines "$set" | awk '{ print ($1 != "base-files"), $5 }' |
         LC_ALL=C sort | cut -d' ' -f2)
-    mkdir -p "$new"/{dev,proc,sys,run,tmp,src,work,runtime,out}
+    mkdir -p "$new"/{dev,proc,sys,run,tmp,src,scratch,runtime,out}
     # Names that the packages' scripts would have set up as alternatives.
     ln -sf mawk "$new/usr/bin/awk"
     [ -e "$new/usr/bin/sh" ] || ln -s dash "$new/usr/bin/sh"
