@@ -169,10 +169,13 @@ static void containers(const agent *a, dstack_buf *out) {
 }
 
 static const char PAGE_HEAD[] =
-    "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>dstack guest</title>"
+    "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">"
+    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>dstack "
+    "guest</title>"
     "<style>body{font:16px system-ui;margin:2em auto;max-width:60em;padding:0 1em}"
     "th{text-align:left;padding-right:1em;vertical-align:top}code{word-break:break-all}"
-    "textarea{width:100%;height:20em}</style></head><body>\n";
+    "th{white-space:nowrap}td{overflow-wrap:anywhere}"
+    "textarea{width:100%;height:20em;box-sizing:border-box}</style></head><body>\n";
 
 void page_dashboard(http_request *request, http_response *response, void *user) {
     agent *a = user;
