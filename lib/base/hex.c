@@ -101,6 +101,50 @@ int base64_decode(dstack_bytes text, base64_form form, dstack_buf *out, dstack_e
     return 0;
 }
 
+/* Letter to six bits, marked by the seventh; 0 for every other byte. */
+static const uint8_t sextets[256] = {
+    ['A'] = 64,  ['B'] = 65,  ['C'] = 66,  ['D'] = 67,  ['E'] = 68,  ['F'] = 69,  ['G'] = 70,
+    ['H'] = 71,  ['I'] = 72,  ['J'] = 73,  ['K'] = 74,  ['L'] = 75,  ['M'] = 76,  ['N'] = 77,
+    ['O'] = 78,  ['P'] = 79,  ['Q'] = 80,  ['R'] = 81,  ['S'] = 82,  ['T'] = 83,  ['U'] = 84,
+    ['V'] = 85,  ['W'] = 86,  ['X'] = 87,  ['Y'] = 88,  ['Z'] = 89,  ['a'] = 90,  ['b'] = 91,
+    ['c'] = 92,  ['d'] = 93,  ['e'] = 94,  ['f'] = 95,  ['g'] = 96,  ['h'] = 97,  ['i'] = 98,
+    ['j'] = 99,  ['k'] = 100, ['l'] = 101, ['m'] = 102, ['n'] = 103, ['o'] = 104, ['p'] = 105,
+    ['q'] = 106, ['r'] = 107, ['s'] = 108, ['t'] = 109, ['u'] = 110, ['v'] = 111, ['w'] = 112,
+    ['x'] = 113, ['y'] = 114, ['z'] = 115, ['0'] = 116, ['1'] = 117, ['2'] = 118, ['3'] = 119,
+    ['4'] = 120, ['5'] = 121, ['6'] = 122, ['7'] = 123, ['8'] = 124, ['9'] = 125, ['+'] = 126,
+    ['/'] = 127,
+};
+
+/* Whole groups of four letters go through the table, with line ends between them; whatever is left,
+ * at the latest the padding, is decoded and judged by the strict decoder. */
+int base64_decode_public(dstack_bytes text, dstack_buf *out, dstack_error *err) {
+    buf_reserve(out, text.len / 4 * 3 + 3);
+    if (out->failed) {
+        return buf_check(out, err);
+    }
+    const uint8_t *from = text.data;
+    size_t at = 0;
+    uint8_t *to = out->data + out->len;
+    while (text.len - at >= 4) {
+        uint32_t a = sextets[from[at]], b = sextets[from[at + 1]], c = sextets[from[at + 2]],
+                 d = sextets[from[at + 3]];
+        if ((a & b & c & d & 64) != 0) {
+            uint32_t group = a << 18 | (b & 63) << 12 | (c & 63) << 6 | (d & 63);
+            *to++ = (uint8_t)(group >> 16);
+            *to++ = (uint8_t)(group >> 8);
+            *to++ = (uint8_t)group;
+            at += 4;
+        } else if (from[at] == '\n' || from[at] == '\r') {
+            at++;
+        } else {
+            break;
+        }
+    }
+    out->len = (size_t)(to - out->data);
+    dstack_bytes rest = {at == 0 ? from : from + at, text.len - at};
+    return base64_decode(rest, BASE64_STANDARD, out, err);
+}
+
 static bool is_blank(uint8_t c) {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }

@@ -187,15 +187,15 @@ int x509_crl_verify_signature(const x509_crl *crl, const ecdsa_key *issuer_key, 
 }
 
 bool x509_crl_contains(const x509_crl *crl, dstack_bytes serial, int64_t *revoked_at) {
-    dstack_bytes listed;
-    int64_t when;
     cursor c = cursor_init(crl->revoked);
     while (cursor_left(&c) > 0) {
         /* Entries were checked when the list was parsed; one that fails now still counts as listed,
          * should it ever happen. */
-        if (!entry_read(&c, &listed, &when) || bytes_equal(listed, serial)) {
+        cursor entry = der_enter(&c, DER_SEQUENCE);
+        dstack_bytes listed = der_take(&entry, DER_INTEGER);
+        if (!cursor_ok(&entry) || bytes_equal(listed, serial)) {
             if (revoked_at != NULL) {
-                *revoked_at = when;
+                *revoked_at = der_time(&entry);
             }
             return true;
         }

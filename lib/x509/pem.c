@@ -67,7 +67,9 @@ int pem_next(pem_reader *reader, pem_block *block, bool *found, dstack_error *er
                          (int)label.len, (const char *)label.data);
     }
     buf_reserve(&block->der, body.len / 4 * 3 + 3); /* in one piece: it may be a private key */
-    int rc = base64_decode(body, BASE64_STANDARD, &block->der, err);
+    int rc = memmem(label.data, label.len, "PRIVATE", 7) != NULL
+                 ? base64_decode(body, BASE64_STANDARD, &block->der, err)
+                 : base64_decode_public(body, &block->der, err);
     if (rc != 0) {
         return error_prefix(err, rc, "PEM block \"%.*s\"", (int)label.len,
                             (const char *)label.data);

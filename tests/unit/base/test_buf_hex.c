@@ -64,6 +64,34 @@ static void base64_takes_no_byte_outside_its_alphabet(void **state) {
     }
 }
 
+/* The two decoders on one text: one verdict, and the same bytes. */
+static void decoders_agree(dstack_bytes text) {
+    DSTACK_AUTO(buf) dstack_buf slow = {0}, fast = {0};
+    int want = base64_decode(text, BASE64_STANDARD, &slow, NULL);
+    assert_int_equal(base64_decode_public(text, &fast, NULL), want);
+    if (want == 0) {
+        assert_true(bytes_equal(bytes_of_buf(&slow), bytes_of_buf(&fast)));
+    }
+}
+
+static void the_decoder_for_public_text_agrees_with_the_strict_one(void **state) {
+    static const char good[] = "AQIDBAUGBwgJCgsMDQ4P\r\nEBESExQVFhcYGRobHB0e\n Hw ==\n";
+    static const uint8_t odd[] = {'=', '\n', ' ', '-', '_', 'A', '/', '\r', '\t', 0, 0x80, 0xff};
+    (void)state;
+    decoders_agree((dstack_bytes){NULL, 0});
+    for (size_t len = 0; len <= strlen(good); len++) {
+        decoders_agree(bytes_of(good, len));
+        for (size_t at = 0; at < len; at++) {
+            for (size_t i = 0; i < sizeof odd; i++) {
+                uint8_t text[sizeof good];
+                memcpy(text, good, sizeof good);
+                text[at] = odd[i];
+                decoders_agree(bytes_of(text, len));
+            }
+        }
+    }
+}
+
 static void a_file_may_be_binary_hex_or_base64(void **state) {
     (void)state;
     dstack_error err = {0};
@@ -86,6 +114,7 @@ int main(void) {
         cmocka_unit_test(hex_decodes_either_case_and_refuses_the_rest),
         cmocka_unit_test(base64_round_trips_in_both_forms),
         cmocka_unit_test(base64_takes_no_byte_outside_its_alphabet),
+        cmocka_unit_test(the_decoder_for_public_text_agrees_with_the_strict_one),
         cmocka_unit_test(a_file_may_be_binary_hex_or_base64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
