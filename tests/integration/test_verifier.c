@@ -1,0 +1,235 @@
+/* dstack-verifier as a process: verdicts over HTTP for a simulated guest, and its one-shot form. */
+#include "verifier_world.h"
+
+const char *kms_program; /* of the shared helpers; not run here */
+const char *verifier_program;
+
+static void a_guest_is_verified_and_every_claim_names_its_anchor(void **state) {
+    verifier_world *v = *state;
+    vworld_run(v);
+    DSTACK_AUTO(str) char *body = vworld_request(v, "hello", "");
+    DSTACK_AUTO(json) json_t *answer = vworld_verify(v, body);
+    assert_string_equal(text_at(answer, "reason", NULL), "");
+    assert_true(json_is_true(json_object_get(answer, "is_valid")));
+    assert_true(flag_at(answer, "quote_verified"));
+    assert_true(flag_at(answer, "event_log_verified"));
+    assert_true(flag_at(answer, "os_image_hash_verified"));
+    const json_t *details = json_object_get(answer, "details");
+    assert_string_equal(text_at(details, "tee_variant", NULL), "dstack-tdx");
+    assert_string_equal(text_at(details, "tcb_status", NULL), "UpToDate");
+    assert_string_equal(text_at(details, "app_info", "app_id"), v->w.app_id);
+    assert_string_equal(text_at(details, "app_info", "compose_hash"), v->w.compose_hash);
+    assert_string_equal(text_at(details, "app_info", "os_image_hash"),
+                        v->w.image.image.os_image_hash);
+    assert_string_equal(text_at(details, "boot_info", "appId"), v->w.app_id);
+    assert_memory_equal(text_at(details, "report_data", NULL), "68656c6c6f00", 12);
+    /* insecure mode is visible in the report itself */
+    assert_true(json_is_true(json_object_get(answer, "insecure_dev")));
+    assert_true(json_is_true(json_object_get(json_object_get(answer, "trust"), "external_root")));
+    assert_string_equal(claim_anchor(answer, "hardware_root"), "policy");
+    assert_string_equal(claim_anchor(answer, "app_id"), "measured");
+}
+
+static void sec_26_a_minted_image_hash_is_self_asserted_until_an_image_vouches(void **state) {
+    verifier_world *v = *state;
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    char images[120];
+    vworld_run(v);
+    DSTACK_AUTO(json) json_t *before = vworld_verify(v, body);
+    assert_string_equal(claim_anchor(before, "os_image_hash"), "self-asserted");
+    assert_string_equal(text_at(before, "trust", "os_image_source"), "document");
+    world_kill(&v->w, SIGTERM);
+    http_client_free(v->client);
+    snprintf(images, sizeof images, "images: ['%s']\n", v->w.image.dir);
+    vworld_configure(v, images);
+    vworld_run(v);
+    DSTACK_AUTO(json) json_t *after = vworld_verify(v, body);
+    assert_string_equal(claim_anchor(after, "os_image_hash"), "reference-image");
+    assert_string_equal(text_at(after, "trust", "os_image_source"), "image");
+}
+
+static void sec_35_freshness_rests_on_a_stated_source_of_time(void **state) {
+    verifier_world *v = *state;
+    vworld_run(v);
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    DSTACK_AUTO(json) json_t *answer = vworld_verify(v, body);
+    const json_t *time_of = json_object_get(json_object_get(answer, "trust"), "time");
+    assert_string_equal(text_at(time_of, "source", NULL), "host time");
+    int64_t at = json_integer_value(json_object_get(time_of, "unix"));
+    assert_true(at > clock_unix() - 60 && at <= clock_unix());
+}
+
+static void what_was_expected_of_report_data_is_demanded(void **state) {
+    verifier_world *v = *state;
+    vworld_run(v);
+    /* "12345678" as a nonce */
+    DSTACK_AUTO(str)
+    char *bound = vworld_request(v, "12345678", ",\"nonce\":\"3132333435363738\"");
+    DSTACK_AUTO(json) json_t *good = vworld_verify(v, bound);
+    assert_true(json_is_true(json_object_get(good, "is_valid")));
+    DSTACK_AUTO(str)
+    char *other = vworld_request(v, "12345679", ",\"nonce\":\"3132333435363738\"");
+    DSTACK_AUTO(json) json_t *bad = vworld_verify(v, other);
+    assert_false(json_is_true(json_object_get(bad, "is_valid")));
+    assert_string_equal(text_at(bad, "reason", NULL),
+                        "Quote verification failed: report data mismatch");
+}
+
+static void evidence_that_was_touched_is_refused(void **state) {
+    verifier_world *v = *state;
+    vworld_run(v);
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    char *digit = body + strlen("{\"attestation\":\"") + 2 * 500;
+    *digit = *digit == '0' ? '1' : '0';
+    DSTACK_AUTO(json) json_t *answer = vworld_verify(v, body);
+    assert_false(json_is_true(json_object_get(answer, "is_valid")));
+    assert_false(flag_at(answer, "quote_verified"));
+    assert_non_null(strstr(text_at(answer, "reason", NULL), "Quote verification failed: "));
+    assert_null(json_object_get(json_object_get(answer, "details"), "boot_info"));
+    assert_int_equal(json_array_size(json_object_get(json_object_get(answer, "trust"), "claims")),
+                     0);
+}
+
+static void expect_status(verifier_world *v, const char *method, const char *path,
+                          const char *accept, const char *body, int status, const char *type) {
+    DSTACK_AUTO(buf) dstack_buf answer = {0};
+    char got[80];
+    int found = vworld_send(v, method, path, accept, bytes_of_str(body), &answer, got);
+    if (found != status || strcmp(got, type) != 0) {
+        fail_msg("%s %s: %d %s %s", method, path, found, got, buf_text(&answer));
+    }
+}
+
+static void answers_at_the_http_level_are_the_references(void **state) {
+    verifier_world *v = *state;
+    static const char html[] = "text/html; charset=utf-8", json[] = "application/json";
+    vworld_run(v);
+    expect_status(v, "GET", "/health", NULL, "", 200, json);
+    expect_status(v, "POST", "/health", NULL, "{}", 404, html);
+    expect_status(v, "GET", "/verify", NULL, "", 404, html);
+    expect_status(v, "POST", "/verify/", NULL, "{}", 404, html);
+    expect_status(v, "POST", "/verify", NULL, "", 400, html);
+    expect_status(v, "POST", "/verify", NULL, "{}x", 400, html);
+    expect_status(v, "POST", "/verify", NULL, "null", 422, html);
+    expect_status(v, "POST", "/verify", NULL, "{\"quote\":\"0x00\"}", 422, html);
+    expect_status(v, "POST", "/verify", NULL, "{\"event_log\":[]}", 422, html);
+    expect_status(v, "POST", "/verify", "Accept: application/json\r\n", "{", 400, json);
+    expect_status(v, "POST", "/verify", NULL, "[]", 200, json);
+    DSTACK_AUTO(buf) dstack_buf large = {0};
+    buf_put_str(&large, "{\"a\":\"");
+    while (large.len < ((size_t)1 << 20) - 2) {
+        buf_put_u8(&large, 'a');
+    }
+    buf_put_str(&large, "\"}");
+    DSTACK_AUTO(buf) dstack_buf answer = {0};
+    assert_int_equal(vworld_send(v, "POST", "/verify", NULL, bytes_of_buf(&large), &answer, NULL),
+                     200);
+    buf_put_u8(&large, ' ');
+    assert_int_equal(vworld_send(v, "POST", "/verify", NULL, bytes_of_buf(&large), &answer, NULL),
+                     413);
+}
+
+static void metrics_count_verdicts(void **state) {
+    verifier_world *v = *state;
+    vworld_run(v);
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    json_decref(vworld_verify(v, body));
+    json_decref(vworld_verify(v, "{}"));
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    vworld_send(v, "GET", "/metrics", NULL, (dstack_bytes){0}, &text, NULL);
+    assert_non_null(
+        strstr(buf_text(&text), "dstack_verifier_requests_total{outcome=\"valid\"} 1\n"));
+    assert_non_null(
+        strstr(buf_text(&text), "dstack_verifier_requests_total{outcome=\"refused\"} 1\n"));
+}
+
+static void sec_13_without_its_root_simulated_evidence_is_refused(void **state) {
+    verifier_world *v = *state;
+    char text[300];
+    snprintf(text, sizeof text,
+             "address: 'unix:%s/v.sock'\nrate: 0\nattestation: {collateral: "
+             "['%s/sim/collateral.json'], urls: {pccs: []}}\n",
+             v->w.dir, v->w.dir);
+    world_write(&v->w, "kms.yaml", text);
+    vworld_run(v);
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    DSTACK_AUTO(json) json_t *answer = vworld_verify(v, body);
+    assert_false(json_is_true(json_object_get(answer, "is_valid")));
+    assert_false(flag_at(answer, "quote_verified"));
+}
+
+static void sec_19_a_pinned_root_needs_insecure_dev(void **state) {
+    verifier_world *v = *state;
+    const char *const plain[] = {"dstack-verifier", "--config", v->w.config, NULL};
+    assert_int_equal(vworld_command(v, plain), 2);
+    char text[300];
+    snprintf(text, sizeof text, "attestation: {root_ca: {tdx: '%s/sim/root.der'}}\n", v->w.dir);
+    world_write(&v->w, "kms.yaml", text);
+    const char *const insecure[] = {"dstack-verifier", "--config", v->w.config, "--insecure-dev",
+                                    NULL};
+    assert_int_equal(vworld_command(v, insecure), 2);
+    static const char *const bad[] = {"port: 0\n", "unknown: 1\n", "attestation: {url: x}\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        world_write(&v->w, "kms.yaml", bad[i]);
+        const char *const check[] = {"dstack-verifier", "--config", v->w.config, "--check-config",
+                                     NULL};
+        assert_int_equal(vworld_command(v, check), 2);
+    }
+    world_write(&v->w, "kms.yaml", "port: 8081\n");
+    const char *const print[] = {"dstack-verifier", "--config", v->w.config, "--print-config",
+                                 NULL};
+    assert_int_equal(vworld_command(v, print), 0);
+    DSTACK_AUTO(buf) dstack_buf shown = {0};
+    load_file(world_path(&v->w, "stdout"), &shown);
+    assert_non_null(strstr(buf_text(&shown), "port: 8081"));
+}
+
+static void one_shot_gives_the_verdict_as_exit_status_and_file(void **state) {
+    verifier_world *v = *state;
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    world_write(&v->w, "request.json", body);
+    char file[100], root[100], collateral[100];
+    snprintf(file, sizeof file, "%s/request.json", v->w.dir);
+    snprintf(root, sizeof root, "%s/sim/root.der", v->w.dir);
+    snprintf(collateral, sizeof collateral, "%s/sim/collateral.json", v->w.dir);
+    const char *const good[] = {"dstack-verifier", "--verify", file, "--root", root,
+                                "--collateral",    collateral, NULL};
+    assert_int_equal(vworld_command(v, good), 0);
+    DSTACK_AUTO(json) json_t *line = load_json(world_path(&v->w, "stdout"));
+    DSTACK_AUTO(json)
+    json_t *written = load_json(world_path(&v->w, "request.json.verification.json"));
+    assert_true(json_equal(line, written));
+    assert_true(json_is_true(json_object_get(line, "is_valid")));
+    /* collateral is in date for ten years: later than that it is not */
+    const char *const late[] = {"dstack-verifier", "--verify", file,    "--root",     root,
+                                "--collateral",    collateral, "--now", "4000000000", NULL};
+    assert_int_equal(vworld_command(v, late), 1);
+    unlink(world_path(&v->w, "request.json.verification.json"));
+    world_write(&v->w, "request.json", "{}");
+    assert_int_equal(vworld_command(v, good), 1);
+    assert_int_not_equal(access(world_path(&v->w, "request.json.verification.json"), F_OK), 0);
+    const char *const missing[] = {"dstack-verifier", "--verify", "/nonexistent", NULL};
+    assert_int_equal(vworld_command(v, missing), 1);
+    DSTACK_AUTO(json) json_t *none = load_json(world_path(&v->w, "stdout"));
+    assert_non_null(
+        strstr(text_at(none, "reason", NULL), "Internal error: Failed to read file /nonexistent"));
+}
+
+int main(int argc, char **argv) {
+    assert_int_equal(argc, 2);
+    verifier_program = argv[1];
+#define CASE(name) cmocka_unit_test_setup_teardown(name, vworld_setup, vworld_teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(a_guest_is_verified_and_every_claim_names_its_anchor),
+        CASE(sec_26_a_minted_image_hash_is_self_asserted_until_an_image_vouches),
+        CASE(sec_35_freshness_rests_on_a_stated_source_of_time),
+        CASE(what_was_expected_of_report_data_is_demanded),
+        CASE(evidence_that_was_touched_is_refused),
+        CASE(answers_at_the_http_level_are_the_references),
+        CASE(metrics_count_verdicts),
+        CASE(sec_13_without_its_root_simulated_evidence_is_refused),
+        CASE(sec_19_a_pinned_root_needs_insecure_dev),
+        CASE(one_shot_gives_the_verdict_as_exit_status_and_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,240 @@
+/* The verdicts of the reference system's verifier, one by one, against ours over real HTTP: its
+ * recorded HTTP exchanges, and its whole suite of evidence signed under test roots, with collateral
+ * fetched from a small server of recorded answers. Where ours differs on purpose, a table says so. */
+#include "verifier_world.h"
+
+#include "service/http.h"
+
+#define DATA SHARED_DATA "attestation/"
+
+const char *kms_program; /* of the shared helpers; not run here */
+const char *verifier_program;
+
+/* ---- a server of collateral ----------------------------------------------------------------------
+ */
+
+static json_t *recorded;
+
+static void serve_collateral(http_request *request, http_response *response, void *user) {
+    size_t i;
+    json_t *item;
+    const char *path = http_request_path(request);
+    json_array_foreach(recorded, i, item) {
+        if (strcmp(text_at(item, "path", NULL), path) != 0) {
+            continue;
+        }
+        const char *name;
+        json_t *value;
+        json_object_foreach(json_object_get(item, "headers"), name, value) {
+            if (strcmp(name, "content-type") != 0) {
+                http_response_header(response, name, json_string_value(value));
+            }
+        }
+        DSTACK_AUTO(buf) dstack_buf body = {0};
+        if (json_object_get(item, "body") != NULL) {
+            buf_put_str(&body, text_at(item, "body", NULL));
+        } else {
+            put_hex(&body, text_at(item, "body_hex", NULL));
+        }
+        http_response_bytes(response, 200, "application/octet-stream", bytes_of_buf(&body));
+        return;
+    }
+}
+
+static const http_route collateral_routes[] = {{"GET", "/**", serve_collateral, NULL, 0, 0}};
+
+static http_server *start_collateral_server(void) {
+    dstack_error err = {0};
+    recorded = load_json(DATA "mock/pccs.json");
+    http_server *server = http_server_new(&(http_server_config){.name = "pccs", .workers = 1});
+    assert_non_null(server);
+    const http_listener_config listener = {
+        .name = "pccs", .address = "127.0.0.1:0", .routes = collateral_routes, .route_count = 1};
+    assert_ok(http_server_listen(server, &listener, &err), err);
+    return server;
+}
+
+static void run_with_mock_roots(verifier_world *v, unsigned pccs_port) {
+    char here[512], text[2048];
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(text, sizeof text,
+             "address: 'unix:%s/v.sock'\nrate: 0\n"
+             "attestation:\n  insecure_allow_external_trust_anchors: true\n"
+             "  root_ca: {tdx: '%s/" DATA "mock/roots/tdx.pem'}\n"
+             "  urls: {pccs: ['http://127.0.0.1:%u']}\n",
+             v->w.dir, here, pccs_port);
+    world_write(&v->w, "kms.yaml", text);
+    vworld_run(v);
+}
+
+/* ---- the suite ------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name;
+    bool accepted;
+} differences[] = {
+    /* two lists of events that tell different stories, or claims that cannot be right */
+    {"tdx-log-differs", false},
+    {"tdx-log-acpi-only", false},
+    {"tdx-duplicate-claim", false},
+    {"tdx-pair-runtime-imr1", false},
+    {"tdx-no-events", false},
+    {"tdx-app-id-3-bytes", false},
+    {"tdx-init-script-short", false},
+    {"tdx-init-script-six", false},
+    {"tdx-key-provider-garbage", false},
+    /* names of firmware events are not measured: their order is, and decides */
+    {"tdx-acpi-unnamed", true},
+    /* a whole sys-config around the vm_config is read through */
+    {"tdx-pair-sysconfig", true},
+    {"tdx-config-sysconfig", true},
+    /* a stripped event has no digest or preimage to compare; both are recomputed */
+    {"tdx-v2-stripped", true},
+    {"tdx-v2-no-preimage", true},
+    {"tdx-v2-stripped-no-preimage", true},
+};
+
+/* Whether the table says that ours differs; *accepted is ours then. */
+static bool differs(const char *name, bool *accepted) {
+    for (size_t i = 0; i < sizeof differences / sizeof *differences; i++) {
+        if (strcmp(differences[i].name, name) == 0) {
+            *accepted = differences[i].accepted;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keys of details whose values must be equal; texts of reasons are not. */
+static const char *const compared[] = {
+    "quote_verified", "event_log_verified", "os_image_hash_verified", "tee_variant",
+    "report_data",    "tcb_status",         "advisory_ids",           "key_provider",
+    "app_info",       "boot_info",          "os_image_is_dev",        "os_image_version",
+};
+
+static size_t compare_details(const char *name, const json_t *ours, const json_t *theirs) {
+    size_t wrong = 0;
+    for (size_t i = 0; i < sizeof compared / sizeof *compared; i++) {
+        const json_t *a = json_object_get(ours, compared[i]);
+        const json_t *b = json_object_get(theirs, compared[i]);
+        if (a != NULL || b != NULL) {
+            char *mine = json_dumps(a, JSON_ENCODE_ANY | JSON_SORT_KEYS);
+            char *due = json_dumps(b, JSON_ENCODE_ANY | JSON_SORT_KEYS);
+            if (mine == NULL || due == NULL || strcmp(mine, due) != 0) {
+                print_message("%s: %s is %s, expected %s\n", name, compared[i], mine, due);
+                wrong++;
+            }
+            free(mine);
+            free(due);
+        }
+    }
+    return wrong;
+}
+
+static void verdicts_over_http_are_the_references(void **state) {
+    need_shared_data();
+    verifier_world *v = *state;
+    http_server *pccs = start_collateral_server();
+    run_with_mock_roots(v, http_server_port(pccs, "pccs"));
+    DSTACK_AUTO(json) json_t *cases = load_json(DATA "mock/cases.json");
+    size_t i, checked = 0, wrong = 0;
+    json_t *item;
+    json_array_foreach(cases, i, item) {
+        const char *name = text_at(item, "name", NULL);
+        if (strcmp(text_at(item, "family", NULL), "tdx") != 0) {
+            continue;
+        }
+        char *body = json_dumps(json_object_get(item, "request"), JSON_COMPACT);
+        DSTACK_AUTO(json) json_t *answer = vworld_verify(v, body);
+        free(body);
+        const json_t *due = json_object_get(item, "response");
+        bool accepted = json_is_true(json_object_get(due, "is_valid"));
+        bool ours = json_is_true(json_object_get(answer, "is_valid"));
+        bool listed = differs(name, &accepted);
+        if (ours != accepted) {
+            print_message("%s: %s, expected %s\n", name, text_at(answer, "reason", NULL),
+                          text_at(due, "reason", NULL));
+            wrong++;
+        } else if (!listed) {
+            wrong += compare_details(name, json_object_get(answer, "details"),
+                                     json_object_get(due, "details"));
+        }
+        checked++;
+    }
+    http_server_free(pccs);
+    json_decref(recorded);
+    assert_int_equal(checked, 64);
+    assert_int_equal(wrong, 0);
+}
+
+/* ---- the HTTP level -------------------------------------------------------------------------------
+ */
+
+static void large_body(const char *name, dstack_buf *out) {
+    size_t size = (size_t)1 << 20;
+    if (strcmp(name, "too big") == 0) {
+        buf_put_str(out, "{\"attestation\":\"");
+        for (size_t i = 0; i < size; i++) {
+            buf_put_u8(out, '0');
+        }
+        buf_put_str(out, "\"}");
+        return;
+    }
+    size += strcmp(name, "1MiB+1") == 0;
+    buf_put_str(out, "{\"x\":\"");
+    while (out->len < size - 2) {
+        buf_put_u8(out, 'x');
+    }
+    buf_put_str(out, "\"}");
+}
+
+static void http_exchanges_are_the_references(void **state) {
+    need_shared_data();
+    verifier_world *v = *state;
+    run_with_mock_roots(v, 9);
+    DSTACK_AUTO(json) json_t *cases = load_json(DATA "verifier/http-cases.json");
+    size_t i, wrong = 0;
+    json_t *item;
+    json_array_foreach(cases, i, item) {
+        const char *name = text_at(item, "name", NULL);
+        DSTACK_AUTO(buf) dstack_buf body = {0}, headers = {0}, answer = {0};
+        if (json_object_get(item, "body_note") != NULL) {
+            large_body(name, &body);
+        } else {
+            buf_put_str(&body, text_at(item, "body", NULL));
+        }
+        const char *key;
+        json_t *value;
+        json_object_foreach(json_object_get(item, "headers"), key, value) {
+            buf_put_fmt(&headers, "%s: %s\r\n", key, json_string_value(value));
+        }
+        char type[80];
+        int status = vworld_send(v, text_at(item, "method", NULL), text_at(item, "path", NULL),
+                                 buf_text(&headers), bytes_of_buf(&body), &answer, type);
+        const json_t *due = json_object_get(item, "response");
+        DSTACK_AUTO(json)
+        json_t *ours =
+            status == 200 ? json_parse(bytes_of_buf(&answer), SIZE_MAX, "answer", NULL) : NULL;
+        json_object_del(ours, "insecure_dev"); /* told in every answer of this mode */
+        if (status != json_integer_value(json_object_get(item, "status")) ||
+            strcmp(type, text_at(item, "content_type", NULL)) != 0 ||
+            (due != NULL && !json_equal((json_t *)due, ours))) {
+            print_message("%s: %d %s %s\n", name, status, type, buf_text(&answer));
+            wrong++;
+        }
+    }
+    assert_int_equal(wrong, 0);
+    assert_true(i >= 30);
+}
+
+int main(int argc, char **argv) {
+    assert_int_equal(argc, 2);
+    verifier_program = argv[1];
+#define CASE(name) cmocka_unit_test_setup_teardown(name, vworld_setup, vworld_teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(verdicts_over_http_are_the_references),
+        CASE(http_exchanges_are_the_references),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,168 @@
+/* One attestation judged: which check failed first, and what held until then. */
+#include <string.h>
+
+#include <dstack/measure.h>
+
+#include "base/cursor.h"
+#include "base/error.h"
+#include "engine.h"
+
+DSTACK_AUTO_DEFINE_CLEAR(vm_config, dstack_vm_config, dstack_vm_config_clear)
+
+const char *image_source_name(image_source source) {
+    static const char *const names[] = {"none", "document", "image", "download"};
+    return names[source];
+}
+
+void verdict_clear(verdict *v) {
+    dstack_attestation_free(v->owned);
+    dstack_cert_free(v->cert);
+    dstack_verified_free(v->verified);
+    *v = (verdict){0};
+}
+
+/* ---- image -------------------------------------------------------------------------------------- */
+
+typedef struct image_run {
+    engine *e;
+    verdict *v;
+    bool reached; /* everything before the image held */
+} image_run;
+
+static const engine_folder *find_folder(const engine *e, const char *hash) {
+    for (size_t i = 0; i < e->folder_count; i++) {
+        if (strcmp(e->folders[i].hash, hash) == 0) {
+            return &e->folders[i];
+        }
+    }
+    return NULL;
+}
+
+static int check_image(void *user, const dstack_image_question *question, dstack_anchor *anchor,
+                       uint8_t hash[32], dstack_error *err) {
+    image_run *run = user;
+    DSTACK_AUTO(vm_config) dstack_vm_config config = {0};
+    run->reached = true;
+    int rc =
+        error_prefix(err, dstack_vm_config_parse(bytes_of_str(question->vm_config), &config, err),
+                     "Failed to decode VM config");
+    if (rc == 0 && config.lite && !config.has_measurement) {
+        rc = error_set(err, DSTACK_E_REFUSED,
+                       "tdx lite attestation requires vm_config.tdx_measurement");
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    const engine_folder *folder = find_folder(run->e, config.os_image_hash);
+    rc = dstack_measure_image_check(folder != NULL ? folder->path : NULL, question, anchor, hash,
+                                    err);
+    if (rc == 0) {
+        run->v->source = *anchor == DSTACK_ANCHOR_REFERENCE_IMAGE ? IMAGE_FOLDER : IMAGE_DOCUMENT;
+    }
+    if (rc == 0 && folder != NULL) {
+        run->v->image_known = true;
+        run->v->is_dev = folder->is_dev;
+        memcpy(run->v->version, folder->version, sizeof folder->version);
+    }
+    return rc;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------------- */
+
+static void refuse(verdict *v, verdict_stage stage, const char *what, const char *message) {
+    v->stage = stage;
+    snprintf(v->reason, sizeof v->reason, "%s: %s", what, message);
+    /* Messages quote what came in, and may be cut within a character. */
+    for (char *at = v->reason; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f) {
+            *at = '?';
+        }
+    }
+}
+
+/* Text that dstack_attestation_verify() puts before what its image check said. */
+static const char *without_prefix(const char *message, const char *prefix) {
+    size_t len = strlen(prefix);
+    return strncmp(message, prefix, len) == 0 ? message + len : message;
+}
+
+/* After a refusal: what held all the same, for the answer to show. */
+static void keep_quote(engine *e, verdict *v) {
+    if (dstack_attestation_variant(v->attestation) == DSTACK_TEE_TDX) {
+        v->has_quote =
+            dstack_verifier_check(e->verifier, dstack_attestation_evidence(v->attestation), NULL,
+                                  v->now, &v->quote, NULL) == 0;
+    }
+}
+
+static void judge(engine *e, const char *vm_config, const uint8_t *report_data, verdict *v) {
+    image_run run = {.e = e, .v = v};
+    dstack_attestation_options options = {
+        .now = v->now,
+        .report_data = report_data,
+        .vm_config = vm_config,
+        .collateral = collateral_fetch_for,
+        .collateral_user = e->fetcher,
+        .image = check_image,
+        .image_user = &run,
+    };
+    const char *message = v->error.message;
+    int rc =
+        dstack_attestation_verify(e->verifier, v->attestation, &options, &v->verified, &v->error);
+    if (rc == 0) {
+        v->valid = true;
+        v->stage = STAGE_DONE;
+    } else if (run.reached) {
+        refuse(v, STAGE_IMAGE, "OS image hash verification failed",
+               without_prefix(message, "OS image: "));
+        options.image = NULL;
+        (void)dstack_attestation_verify(e->verifier, v->attestation, &options, &v->verified, NULL);
+    } else if (strncmp(message, "vm_config", 9) == 0) {
+        char text[DSTACK_ERROR_MESSAGE_SIZE + 40];
+        snprintf(text, sizeof text, "Failed to decode VM config: %s", message);
+        refuse(v, STAGE_IMAGE, "OS image hash verification failed", text);
+        v->config_unreadable = true;
+        options.image = NULL;
+        options.vm_config = "{}";
+        (void)dstack_attestation_verify(e->verifier, v->attestation, &options, &v->verified, NULL);
+    } else if (strncmp(message, "decode app info", 15) == 0) {
+        refuse(v, STAGE_IDENTITY, "Event log verification failed", message);
+    } else {
+        refuse(v, STAGE_QUOTE, "Quote verification failed", message);
+    }
+    if (v->verified != NULL && dstack_verified_variant(v->verified) == DSTACK_TEE_TDX) {
+        v->has_quote = true;
+        v->quote = *dstack_verified_quote(v->verified);
+    } else if (v->verified == NULL) {
+        keep_quote(e, v);
+    }
+}
+
+void engine_judge(engine *e, const verify_request *request, int64_t now, verdict *out) {
+    *out = (verdict){.now = now};
+    if (request_attestation(request, &out->owned, &out->error) != 0) {
+        refuse(out, STAGE_DECODE, "Internal error", out->error.message);
+        return;
+    }
+    out->attestation = out->owned;
+    /* Beside an attestation nothing counts: what it was measured with stands inside. */
+    const char *vm_config = request->has_attestation ? NULL : request->vm_config;
+    judge(e, vm_config, request->bound ? request->report_data : NULL, out);
+}
+
+void engine_judge_cert(engine *e, dstack_bytes encoded, int64_t now, verdict *out) {
+    *out = (verdict){.now = now};
+    uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    int rc = dstack_cert_parse(encoded, &out->cert, &out->error);
+    if (rc == 0 && dstack_cert_attestation(out->cert) == NULL) {
+        rc = error_set(&out->error, DSTACK_E_REFUSED, "RA-TLS attestation extension missing");
+    }
+    rc = rc != 0 ? rc
+                 : dstack_cert_report_data(dstack_cert_spki(out->cert), report_data, &out->error);
+    if (rc != 0) {
+        refuse(out, STAGE_DECODE, "failed to verify RA-TLS certificate", out->error.message);
+        return;
+    }
+    out->attestation = dstack_cert_attestation(out->cert);
+    judge(e, NULL, report_data, out);
+}

@@ -1,0 +1,33 @@
+/* The verifier as an HTTP service. */
+#ifndef VERIFIER_SERVICE_H
+#define VERIFIER_SERVICE_H
+
+#include "engine.h"
+#include "service/config.h"
+#include "service/http.h"
+#include "service/metrics.h"
+#include "service/rate.h"
+
+#define SERVICE_ROUTES_MAX 16
+
+typedef struct verifier_service {
+    engine *engine; /* borrowed */
+    bool insecure;
+    http_server *server;
+    http_route routes[SERVICE_ROUTES_MAX];
+    metrics *metrics;
+    metrics_series *valid, *invalid, *malformed, *limited;
+    rate_limit *rate;
+} verifier_service;
+
+/* Starts listening. */
+int service_open(verifier_service *s, const service_config *config, engine *e, bool insecure,
+                 dstack_error *err);
+void service_close(verifier_service *s);
+DSTACK_AUTO_DEFINE_CLEAR(service, verifier_service, service_close)
+
+/* An error page: HTML, or JSON when the Accept header prefers it. */
+void service_error(http_request *request, http_response *response, int status,
+                   const char *description);
+
+#endif
