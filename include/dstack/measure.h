@@ -100,6 +100,28 @@ DSTACK_API int dstack_vm_config_parse(dstack_bytes text, dstack_vm_config *out, 
 /** Releases and zeroes. Accepts NULL. */
 DSTACK_API void dstack_vm_config_clear(dstack_vm_config *config);
 
+/** What QEMU hands to a guest's firmware about its machine, before it is linked. */
+typedef struct dstack_acpi {
+    dstack_buf tables; /**< etc/acpi/tables: FACS, DSDT, FADT, MADT, SRAT, MCFG, WAET, RSDT. */
+    dstack_buf rsdp;   /**< etc/acpi/rsdp */
+    dstack_buf loader; /**< etc/table-loader */
+} dstack_acpi;
+
+/**
+ * Generates the ACPI tables of a TDX guest with that shape, byte for byte as its QEMU would: a q35
+ * machine with the devices that dstack gives a guest, without system management mode. Runs nothing.
+ * `has_acpi` and the digests of the shape are not looked at.
+ * @param out  released with `dstack_acpi_clear()`
+ * @return DSTACK_E_UNSUPPORTED for a machine or a QEMU whose tables are not known (8.0 to 11.1 are);
+ *         DSTACK_E_MEMORY.
+ */
+DSTACK_API int dstack_acpi_generate(const dstack_vm_shape *shape, dstack_acpi *out,
+                                    dstack_error *err);
+/** Releases and zeroes. Accepts NULL. */
+DSTACK_API void dstack_acpi_clear(dstack_acpi *acpi);
+/** Generates the tables, and puts their digests into the shape (`has_acpi`). */
+DSTACK_API int dstack_vm_shape_set_acpi(dstack_vm_shape *shape, dstack_error *err);
+
 /**
  * Predicts MRTD and RTMR0 to RTMR2. The ACPI digests must be given in `shape` (`has_acpi`): they
  * come from the machine, or in the lite scheme from the event log.

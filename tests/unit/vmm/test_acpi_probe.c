@@ -103,10 +103,84 @@ static void the_tables_are_those_of_the_measured_machine(void **state) {
     assert_true(checked >= 2);
 }
 
+/* The version of the QEMU at hand as text; skips when its tables are not known. */
+static void known_version(char out[32]) {
+    const char *version[] = {qemu, "--version", NULL};
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    dstack_error err = {0};
+    dstack_vm_shape shape;
+    dstack_acpi acpi;
+    assert_ok(child_run(version, 10000, &text, &err), err);
+    const char *at = strstr(buf_text(&text), "version ");
+    assert_non_null(at);
+    dstack_vm_shape_init(&shape);
+    if (sscanf(at, "version %31[0-9.]", out) != 1 ||
+        dstack_vm_shape_set_qemu(&shape, out, NULL) != 0 ||
+        dstack_acpi_generate(&shape, &acpi, NULL) != 0) {
+        print_message("SKIP: the tables of this QEMU are not known: %.40s\n", at);
+        skip();
+    }
+    dstack_acpi_clear(&acpi);
+}
+
+static void assert_generated(const char *version, const struct qemu_launch *launch) {
+    struct qemu_argv argv;
+    dstack_error err = {0};
+    dstack_vm_shape probed, generated;
+    dstack_vm_shape_init(&generated);
+    assert_ok(dstack_vm_shape_set_qemu(&generated, version, &err), err);
+    generated.cpu_count = launch->vcpu;
+    generated.memory_size = (uint64_t)launch->memory_mib << 20;
+    generated.num_nics = (uint32_t)launch->nic_count;
+    generated.hotplug_off = launch->hotplug_off;
+    generated.pci_hole64_size = launch->pci_hole64_size;
+    generated.pic = false;
+    assert_ok(qemu_argv_build(launch, &argv, &err), err);
+    assert_ok(acpi_probe(argv.items, &probed, &err), err);
+    assert_ok(dstack_vm_shape_set_acpi(&generated, &err), err);
+    assert_memory_equal(probed.acpi_tables, generated.acpi_tables, 48);
+    assert_memory_equal(probed.acpi_rsdp, generated.acpi_rsdp, 48);
+    assert_memory_equal(probed.acpi_loader, generated.acpi_loader, 48);
+    qemu_argv_clear(&argv);
+}
+
+static void generated_tables_are_those_of_the_qemu_at_hand(void **state) {
+    static const struct {
+        uint32_t vcpu, memory_mib;
+        size_t nics;
+        bool hotplug_off;
+        uint64_t hole;
+    } machines[] = {
+        {1, 1024, 1, false, 0}, {2, 2048, 1, true, 0},  {9, 2816, 2, true, 0},
+        {64, 512, 0, false, 0}, {255, 768, 1, true, 0}, {3, 1536, 3, false, UINT64_C(1) << 36},
+    };
+    char version[32];
+    need_qemu();
+    known_version(version);
+    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
+        struct qemu_launch launch = {.qemu = qemu,
+                                     .vm_id = "probe",
+                                     .mac_prefix = "",
+                                     .work_dir = "/",
+                                     .rootfs = "/rootfs.verity",
+                                     .nic_count = machines[i].nics,
+                                     .vcpu = machines[i].vcpu,
+                                     .memory_mib = machines[i].memory_mib,
+                                     .hotplug_off = machines[i].hotplug_off,
+                                     .pci_hole64_size = machines[i].hole,
+                                     .probe = true};
+        for (size_t k = 0; k < launch.nic_count; k++) {
+            launch.nics[k] = (struct qemu_nic){NULL, "10.0.2.0/24", "10.0.2.10", false};
+        }
+        assert_generated(version, &launch);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_probes_of_one_machine_agree_and_cpus_matter),
         cmocka_unit_test(the_tables_are_those_of_the_measured_machine),
+        cmocka_unit_test(generated_tables_are_those_of_the_qemu_at_hand),
     };
     return cmocka_run_group_tests(tests, find_qemu, NULL);
 }
