@@ -314,6 +314,7 @@ deploy_app() {
         --memory 2048 --disk 2 --wait
     vm_id=$(vmm_cli apps --json | jq -r '[.. | objects | select(.name? == "hello") | .id][0]')
     app_url=https://$app_id.$domain:$proxy_port/
+    app_tls_url=https://$app_id-s.$domain:$proxy_port/ # port 443 of the app, TLS ends there
 }
 
 # The gateway's certificate chains to the ACME server's root of this run.
@@ -338,12 +339,26 @@ fetch_page() {
     die "no answer from $app_url after $tries tries"
 }
 
+# verify_app URL [OPTION...]: every choice pinned.
 verify_app() {
-    "$bin/dstack" verify "$app_url" --insecure-dev --root "$state/sim/root.pem" \
+    "$bin/dstack" verify "$1" --insecure-dev --root "$state/sim/root.pem" \
         --collateral "$state/sim/collateral.json" --image "$image_dir" \
         --manifest "$state/app-compose.json" --kms-root "$state/kms/root-ca.crt" \
         --gateway-app-id "$(app_id_of "$root/examples/gateway/app-compose.json")" \
-        --ca "$state/acme/issuer-root.pem" --connect "127.0.0.1:$proxy_port"
+        --connect "127.0.0.1:$proxy_port" "${@:2}"
+}
+
+# The gateway's name is vouched for by the ACME server of this run; it ends TLS.
+verify_terminated() { verify_app "$app_url" --ca "$state/acme/issuer-root.pem"; }
+
+# The app's own TLS server answers, on port 443; a compose file of the user's may have none.
+verify_passthrough() {
+    if [ -n "${compose:-}" ]; then
+        note "skipped: only the demo's own app is known to end TLS itself"
+        return 0
+    fi
+    note "$app_tls_url"
+    verify_app "$app_tls_url"
 }
 
 restart_app() {

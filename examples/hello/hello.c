@@ -4,11 +4,16 @@
  * GET /json  {"greeting", "key", "disk", "boots"}: the public key derived for this app, the random
  *            bytes that its first start wrote to its disk, and how often it has started
  *
- * It asks the guest agent on /var/run/dstack.sock for the key and keeps its file below /data. One
- * static program, so that its container image is this file and nothing else. */
+ * It asks the guest agent on /var/run/dstack.sock for the key and keeps its file below /data. Port
+ * 8080 is plain (a gateway ends TLS before it), port 8443 speaks TLS with a certificate that proves
+ * this guest. One static program, so that its container image is this file and nothing else. */
+#include "agent.h"
+#include "tls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,12 +22,11 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define AGENT_SOCKET "/var/run/dstack.sock"
 #define DATA_FOLDER "/data"
 #define PORT 8080
+#define TLS_PORT 8443
 #define DISK_BYTES 16
 
 struct facts {
@@ -33,45 +37,14 @@ struct facts {
 
 /* ---- the key ---------------------------------------------------------------------------------- */
 
-static bool ask_agent(const char *request, char *answer, size_t size) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = AGENT_SOCKET};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
-        write(fd, request, strlen(request)) != (ssize_t)strlen(request)) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        return false;
-    }
-    size_t have = 0;
-    for (ssize_t got; have < size - 1 && (got = read(fd, answer + have, size - 1 - have)) > 0;) {
-        have += (size_t)got;
-    }
-    answer[have] = '\0';
-    close(fd);
-    return have > 0;
-}
-
 /* The derived key itself stays secret; its first signature link names the public key, so what the
  * page shows is a fingerprint that anybody may know: the chain's first signature. */
 static void read_key(char *out, size_t size) {
-    static const char body[] = "{\"path\":\"hello\",\"purpose\":\"demo\"}";
-    char request[512], answer[4096];
-    snprintf(request, sizeof request,
-             "POST /GetKey HTTP/1.1\r\nHost: dstack\r\nContent-Type: application/json\r\n"
-             "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
-             sizeof body - 1, body);
-    const char *at =
-        ask_agent(request, answer, sizeof answer) ? strstr(answer, "signature_chain") : NULL;
-    at = at == NULL ? NULL : strchr(at, '[');
-    const char *start = at == NULL ? NULL : strchr(at, '"');
-    const char *end = start == NULL ? NULL : strchr(start + 1, '"');
-    if (end == NULL || (size_t)(end - start) >= size) {
+    char answer[4096];
+    if (!agent_call("GetKey", "{\"path\":\"hello\",\"purpose\":\"demo\"}", answer, sizeof answer) ||
+        agent_string(answer, "signature_chain", out, size) == NULL) {
         snprintf(out, size, "not available");
-        return;
     }
-    memcpy(out, start + 1, (size_t)(end - start - 1));
-    out[end - start - 1] = '\0';
 }
 
 /* ---- the disk --------------------------------------------------------------------------------- */
@@ -141,9 +114,25 @@ static int json(const struct facts *facts, char *out, size_t size) {
                     greeting(), facts->key, facts->disk, facts->boots);
 }
 
-static void answer(int fd, struct facts *facts) {
+/* A connection: plain, or TLS that ends here. */
+struct stream {
+    int fd;
+    SSL *tls; /* NULL: plain */
+};
+
+static ssize_t stream_read(const struct stream *stream, void *out, size_t size) {
+    return stream->tls == NULL ? read(stream->fd, out, size)
+                               : SSL_read(stream->tls, out, (int)size);
+}
+
+static bool stream_write(const struct stream *stream, const char *text, int len) {
+    return stream->tls == NULL ? write(stream->fd, text, (size_t)len) == len
+                               : SSL_write(stream->tls, text, len) == len;
+}
+
+static void answer(const struct stream *stream, struct facts *facts) {
     char request[2048], body[4096], head[256];
-    ssize_t got = read(fd, request, sizeof request - 1);
+    ssize_t got = stream_read(stream, request, sizeof request - 1);
     if (got <= 0) {
         return;
     }
@@ -164,10 +153,36 @@ static void answer(int fd, struct facts *facts) {
                             : known ? "text/html"
                                     : "text/plain",
                             len);
-    if (write(fd, head, (size_t)head_len) == head_len && write(fd, body, (size_t)len) != len) {
-        perror("write");
+    if (!stream_write(stream, head, head_len) || !stream_write(stream, body, len)) {
+        fprintf(stderr, "the client left before its answer\n");
+    }
+}
+
+static void serve(int fd, bool with_tls, struct facts *facts) {
+    struct timeval limit = {5, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    struct stream stream = {fd, with_tls ? tls_accept(fd) : NULL};
+    if (!with_tls || stream.tls != NULL) {
+        answer(&stream, facts);
+    }
+    if (stream.tls != NULL) {
+        SSL_shutdown(stream.tls);
+        SSL_free(stream.tls);
     }
     shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+static int listen_on(uint16_t port) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0) {
+        perror("listen");
+        exit(1);
+    }
+    return fd;
 }
 
 int main(void) {
@@ -176,25 +191,19 @@ int main(void) {
     mkdir(DATA_FOLDER, 0700);
     read_disk(&facts);
     read_key(facts.key, sizeof facts.key);
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(PORT)};
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
-        listen(listener, 64) != 0) {
-        perror("listen");
-        return 1;
-    }
-    printf("listening on port %d\n", PORT);
+    struct pollfd listeners[] = {{listen_on(PORT), POLLIN, 0}, {listen_on(TLS_PORT), POLLIN, 0}};
+    printf("listening on ports %d and %d (TLS)\n", PORT, TLS_PORT);
     fflush(stdout);
-    struct timeval limit = {5, 0};
     for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        if (fd >= 0) {
-            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-            answer(fd, &facts);
-            close(fd);
-        } else if (errno != EINTR) {
-            perror("accept");
+        if (poll(listeners, 2, -1) < 0 && errno != EINTR) {
+            perror("poll");
+            return 1;
+        }
+        for (int i = 0; i < 2; i++) {
+            int fd = listeners[i].revents == 0 ? -1 : accept(listeners[i].fd, NULL, NULL);
+            if (fd >= 0) {
+                serve(fd, i == 1, &facts);
+            }
         }
     }
 }

@@ -56,16 +56,18 @@ verify_attestation() { # FILE [OPTION...]
 }
 
 # Every choice pinned: root, image, manifest, KMS, gateway. Options of the caller come in their place.
+# Of an address whose TLS the app ends itself (target_url) the public PKI knows nothing.
 verify_hello() { # [OPTION...]
     local given=" $* " pins=()
     pin() { [[ $given == *" $1 "* ]] || pins+=("$@"); }
     pin --manifest "$state/app-compose.json"
     pin --kms-root "$state/kms/root-ca.crt"
     pin --app-id "$app_id"
+    [ -n "${target_url:-}" ] || pin --ca "$state/acme/issuer-root.pem"
     pin --gateway-app-id "$(app_id_of "$root/examples/gateway/app-compose.json")"
-    "$bin/dstack" verify "$app_url" --insecure-dev --root "${sim_root:-$state/sim/root.pem}" \
+    "$bin/dstack" verify "${target_url:-$app_url}" --insecure-dev --root "${sim_root:-$state/sim/root.pem}" \
         --collateral "$state/sim/collateral.json" --image "$image_dir" \
-        --ca "$state/acme/issuer-root.pem" --connect "127.0.0.1:$proxy_port" "${pins[@]}" "$@"
+        --connect "127.0.0.1:$proxy_port" "${pins[@]}" "$@"
 }
 
 verified_to_the_root() {
@@ -74,6 +76,25 @@ verified_to_the_root() {
     jq -e '.verdict == "verified" and .insecure_dev == true and (.steps | length) >= 15 and
         ([.steps[].ok] | all)' "$scratch/verify.json"
     tell "$(jq '.steps | length' "$scratch/verify.json") steps hold"
+}
+
+# No gateway step takes part, and the connection's certificate is not the gateway's.
+passthrough_verified() {
+    local mine gateways
+    target_url=$app_tls_url verify_hello --json >"$scratch/passthrough.json"
+    jq . "$scratch/passthrough.json"
+    jq -e '.verdict == "verified" and .mode == "passthrough" and
+        ([.steps[] | select(.step != "public-name") | .ok] | all) and
+        ([.steps[].step] | any(startswith("gateway")) | not)' \
+        "$scratch/passthrough.json"
+    mine=$(spki_behind "$app_id-s.$domain")
+    gateways=$(spki_behind "$app_id.$domain")
+    [ -n "$mine" ] && [ "$mine" != "$gateways" ] || fail "the gateway's own key answers"
+}
+
+spki_behind() { # NAME
+    openssl s_client -connect "127.0.0.1:$proxy_port" -servername "$1" </dev/null 2>/dev/null |
+        openssl x509 -noout -pubkey | sha256sum
 }
 
 shown_to_its_owner() {
