@@ -129,6 +129,10 @@ int engine_open(engine *out, const engine_options *options, dstack_error *err) {
             collateral_fetcher_new(options->pccs, options->pccs_count, options->pccs_timeout_ms);
         rc = e.fetcher != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
+    if (rc == 0 && options->download) {
+        e.store = image_store_new(&options->store, err);
+        rc = e.store != NULL ? 0 : DSTACK_E_MEMORY;
+    }
     if (rc == 0) {
         *out = e;
         e = (engine){0};
@@ -141,6 +145,7 @@ void engine_close(engine *e) {
         free(e->folders[i].path);
     }
     collateral_fetcher_free(e->fetcher);
+    image_store_free(e->store);
     dstack_verifier_free(e->verifier);
     *e = (engine){0};
 }

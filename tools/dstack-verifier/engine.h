@@ -7,6 +7,7 @@
 #include <dstack/verifier.h>
 
 #include "base/auto.h"
+#include "image_store.h"
 #include "request.h"
 #include "service/collateral.h"
 
@@ -26,6 +27,8 @@ typedef struct engine_options {
     int64_t pccs_timeout_ms;
     const char *const *image_dirs; /* folders of images that the operator vouches for */
     size_t image_dir_count;
+    bool download; /* by the options below */
+    image_store_options store;
 } engine_options;
 
 typedef struct engine_folder {
@@ -38,6 +41,7 @@ typedef struct engine_folder {
 typedef struct engine {
     dstack_verifier *verifier;
     collateral_fetcher *fetcher;
+    image_store *store; /* NULL: nothing is downloaded */
     engine_folder folders[ENGINE_FOLDERS_MAX];
     size_t folder_count;
 } engine;
@@ -81,8 +85,8 @@ typedef struct verdict {
     char version[32];
     dstack_error error;
     int64_t now;
-    bool now_given;                              /* not this machine's clock */
-    char reason[DSTACK_ERROR_MESSAGE_SIZE + 64]; /* "" when valid */
+    bool now_given;                               /* not this machine's clock */
+    char reason[DSTACK_ERROR_MESSAGE_SIZE + 128]; /* "" when valid */
 } verdict;
 
 void engine_judge(engine *e, const verify_request *request, int64_t now, verdict *out);

@@ -38,6 +38,32 @@ static const engine_folder *find_folder(const engine *e, const char *hash) {
     return NULL;
 }
 
+static void note_image(verdict *v, int rc, image_source source, bool is_dev, const char *version) {
+    if (rc == 0) {
+        v->source = source;
+    }
+    v->image_known = true;
+    v->is_dev = is_dev;
+    snprintf(v->version, sizeof v->version, "%s", version);
+}
+
+/* What a server gives for a hash proves that an image of that hash exists, not that anybody vouches
+ * for it: the anchor stays the prover's word. */
+static int check_download(image_run *run, const char *name, const dstack_image_question *question,
+                          dstack_anchor *anchor, uint8_t hash[32], dstack_error *err) {
+    DSTACK_AUTO(image_lease) image_lease lease = {.lock = -1};
+    int rc = image_store_take(run->e->store, name, &lease, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = dstack_measure_image_check(lease.path, question, anchor, hash, err);
+    if (*anchor == DSTACK_ANCHOR_REFERENCE_IMAGE) {
+        *anchor = DSTACK_ANCHOR_SELF_ASSERTED;
+    }
+    note_image(run->v, rc, IMAGE_DOWNLOAD, lease.is_dev, lease.version);
+    return rc;
+}
+
 static int check_image(void *user, const dstack_image_question *question, dstack_anchor *anchor,
                        uint8_t hash[32], dstack_error *err) {
     image_run *run = user;
@@ -54,15 +80,19 @@ static int check_image(void *user, const dstack_image_question *question, dstack
         return rc;
     }
     const engine_folder *folder = find_folder(run->e, config.os_image_hash);
-    rc = dstack_measure_image_check(folder != NULL ? folder->path : NULL, question, anchor, hash,
-                                    err);
-    if (rc == 0) {
-        run->v->source = *anchor == DSTACK_ANCHOR_REFERENCE_IMAGE ? IMAGE_FOLDER : IMAGE_DOCUMENT;
+    if (folder != NULL) {
+        rc = dstack_measure_image_check(folder->path, question, anchor, hash, err);
+        note_image(run->v, rc,
+                   *anchor == DSTACK_ANCHOR_REFERENCE_IMAGE ? IMAGE_FOLDER : IMAGE_DOCUMENT,
+                   folder->is_dev, folder->version);
+        return rc;
     }
-    if (rc == 0 && folder != NULL) {
-        run->v->image_known = true;
-        run->v->is_dev = folder->is_dev;
-        memcpy(run->v->version, folder->version, sizeof folder->version);
+    if (!config.lite && run->e->store != NULL) {
+        return check_download(run, config.os_image_hash, question, anchor, hash, err);
+    }
+    rc = dstack_measure_image_check(NULL, question, anchor, hash, err);
+    if (rc == 0) {
+        run->v->source = IMAGE_DOCUMENT;
     }
     return rc;
 }
@@ -117,7 +147,8 @@ static void judge(engine *e, const char *vm_config, const uint8_t *report_data, 
                without_prefix(message, "OS image: "));
         options.image = NULL;
         (void)dstack_attestation_verify(e->verifier, v->attestation, &options, &v->verified, NULL);
-    } else if (strncmp(message, "vm_config", 9) == 0) {
+    } else if (strncmp(message, "vm_config", 9) == 0 ||
+               strncmp(message, "os_image_hash must", 18) == 0) {
         char text[DSTACK_ERROR_MESSAGE_SIZE + 40];
         snprintf(text, sizeof text, "Failed to decode VM config: %s", message);
         refuse(v, STAGE_IMAGE, "OS image hash verification failed", text);

@@ -4,8 +4,6 @@
 #include <string.h>
 
 #include <config.h>
-#include <dstack/collateral.h>
-
 #include "answer.h"
 #include "base/buf.h"
 #include "base/clock.h"
@@ -128,11 +126,8 @@ static int read_now(const char *text, int64_t *now) {
 
 static int open_engine(const command_line *line, const service_config *config, engine *out,
                        dstack_error *err) {
-    static const char *const default_servers[] = {DSTACK_COLLATERAL_DEFAULT_SERVER};
-    engine_options options = {.pccs = default_servers, .pccs_count = 1, .pccs_timeout_ms = 10000};
-    if (config != NULL) {
-        verifier_settings_engine(config, &options);
-    }
+    engine_options options;
+    verifier_settings_engine(config, &options);
     if (line->root != NULL) {
         options.tdx_root = line->root;
     }
@@ -148,6 +143,7 @@ static int open_engine(const command_line *line, const service_config *config, e
     if (line->images.count > 0) {
         options.image_dirs = line->images.items;
         options.image_dir_count = line->images.count;
+        options.download = false; /* as with collateral */
     }
     return engine_open(out, &options, err);
 }
@@ -273,11 +269,9 @@ int oneshot_main(int argc, char **argv) {
     dstack_error err = {0};
     DSTACK_AUTO(config) service_config *config = NULL;
     DSTACK_AUTO(engine) engine e = {0};
-    if (line.config != NULL) {
-        config = config_load(line.config, verifier_description.keys, verifier_description.key_count,
-                             &err);
-        rc = config == NULL ? err.status : verifier_settings_check(config, line.insecure, &err);
-    }
+    config =
+        config_load(line.config, verifier_description.keys, verifier_description.key_count, &err);
+    rc = config == NULL ? err.status : verifier_settings_check(config, line.insecure, &err);
     rc = rc != 0 ? rc : open_engine(&line, config, &e, &err);
     if (rc != 0) {
         fprintf(stderr, "dstack-verifier: %s\n", err.message);

@@ -15,6 +15,16 @@ static const config_key keys[] = {
     {"burst", CONFIG_INT, "100", "how many of them may come at once"},
     {"metrics", CONFIG_BOOL, "true", "serve /metrics"},
     {"images", CONFIG_LIST, "", "folders of guest images that you vouch for"},
+    {"image_cache_dir", CONFIG_PATH, "/tmp/dstack-verifier/cache",
+     "where downloaded images are kept"},
+    {"image_download_url", CONFIG_STR,
+     "https://download.dstack.org/os-images/mr_" IMAGE_STORE_PLACE ".tar.gz",
+     "where images are fetched by their hash; empty: nowhere"},
+    {"image_download_timeout_secs", CONFIG_INT, "300", "seconds for one image, waiting included"},
+    {"image_download_max", CONFIG_SIZE, "2G", "largest archive"},
+    {"image_unpacked_max", CONFIG_SIZE, "4G", "largest content of one"},
+    {"image_keep", CONFIG_INT, "16", "images kept in the cache"},
+    {"image_downloads", CONFIG_INT, "2", "downloads at a time"},
     {"attestation.insecure_allow_external_trust_anchors", CONFIG_BOOL, "false",
      "must be true beside any root_ca; needs --insecure-dev"},
     {"attestation.root_ca.tdx", CONFIG_PATH, "",
@@ -24,6 +34,33 @@ static const config_key keys[] = {
      "servers to fetch collateral from, in order; []: none"},
     {"attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
 };
+
+static int out_of_range(const char *key, const char *due, dstack_error *err) {
+    return error_set(err, DSTACK_E_FORMAT, "%s must be %s", key, due);
+}
+
+static int check_images(const service_config *config, dstack_error *err) {
+    const char *url = config_str(config, "image_download_url");
+    int64_t timeout = config_int(config, "image_download_timeout_secs");
+    int64_t keep = config_int(config, "image_keep"), count = config_int(config, "image_downloads");
+    bool http = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
+    if (url[0] != '\0' && (!http || strstr(url, IMAGE_STORE_PLACE) == NULL)) {
+        return out_of_range("image_download_url", "an http or https URL with " IMAGE_STORE_PLACE,
+                            err);
+    }
+    if (timeout < 1 || timeout > 86400) {
+        return out_of_range("image_download_timeout_secs", "1 to 86400", err);
+    }
+    if (keep < 1 || keep > 4096) {
+        return out_of_range("image_keep", "1 to 4096", err);
+    }
+    if (count < 1 || count > 64) {
+        return out_of_range("image_downloads", "1 to 64", err);
+    }
+    return config_str(config, "image_cache_dir")[0] != '\0'
+               ? 0
+               : out_of_range("image_cache_dir", "a folder", err);
+}
 
 int verifier_settings_check(const service_config *config, bool insecure_dev, dstack_error *err) {
     int64_t port = config_int(config, "port");
@@ -43,7 +80,7 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
         return error_set(err, DSTACK_E_INSECURE,
                          "attestation.insecure_allow_external_trust_anchors needs --insecure-dev");
     }
-    return 0;
+    return check_images(config, err);
 }
 
 void verifier_settings_engine(const service_config *config, engine_options *out) {
@@ -54,6 +91,16 @@ void verifier_settings_engine(const service_config *config, engine_options *out)
     out->collateral_count = config_list(config, "attestation.collateral", &out->collateral);
     out->pccs_count = config_list(config, "attestation.urls.pccs", &out->pccs);
     out->image_dir_count = config_list(config, "images", &out->image_dirs);
+    out->download = config_str(config, "image_download_url")[0] != '\0';
+    out->store = (image_store_options){
+        .cache_dir = config_str(config, "image_cache_dir"),
+        .url = config_str(config, "image_download_url"),
+        .timeout_ms = config_int(config, "image_download_timeout_secs") * 1000,
+        .download_max = config_size(config, "image_download_max"),
+        .unpacked_max = config_size(config, "image_unpacked_max"),
+        .keep = (unsigned)config_int(config, "image_keep"),
+        .parallel = (unsigned)config_int(config, "image_downloads"),
+    };
 }
 
 const daemon_description verifier_description = {
