@@ -12,12 +12,12 @@
 #include <unistd.h>
 
 #include <config.h> /* the build's, not service/config.h */
-#include <systemd/sd-daemon.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "service/log.h"
+#include "service/systemd.h"
 
 #define HOUR_MS 3600000
 
@@ -178,7 +178,10 @@ int daemon_start(const daemon_description *d, int argc, char **argv, daemon_opti
 }
 
 void daemon_ready(const char *status) {
-    sd_notifyf(0, "READY=1\nSTATUS=%s", status);
+    DSTACK_AUTO(buf) dstack_buf state = {0};
+    buf_put_fmt(&state, "READY=1\nSTATUS=%s", status);
+    const char *text = buf_text(&state);
+    systemd_notify(text != NULL ? text : "READY=1");
     LOG_INFO("ready", "status", status);
 }
 
@@ -212,6 +215,6 @@ daemon_event daemon_wait(int timeout_ms) {
             break;
         }
     }
-    sd_notify(0, "STOPPING=1");
+    systemd_notify("STOPPING=1");
     return DAEMON_STOP;
 }

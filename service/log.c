@@ -6,15 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <systemd/sd-journal.h>
-
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/cursor.h"
 #include "base/error.h"
+#include "service/systemd.h"
 
 #define FIELDS_MAX 16
 
@@ -98,31 +97,21 @@ static void to_stderr(log_level level, const char *message, const char **fields,
     }
 }
 
-static void put_field_name(dstack_buf *out, const char *name) {
-    buf_put_str(out, "DSTACK_");
-    for (const char *p = name; *p != 0; p++) {
-        buf_put_u8(out, (uint8_t)(*p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p));
-    }
-}
-
-static void to_systemd(log_level level, const char *message, const char **fields, size_t count) {
-    dstack_buf texts[FIELDS_MAX / 2 + 3] = {0};
-    struct iovec parts[FIELDS_MAX / 2 + 3];
-    size_t n = 0;
-    buf_put_fmt(&texts[n++], "MESSAGE=%s", message);
-    buf_put_fmt(&texts[n++], "PRIORITY=%d", levels[level].priority);
-    buf_put_fmt(&texts[n++], "SYSLOG_IDENTIFIER=%s", program_name);
+static bool to_systemd(log_level level, const char *message, const char **fields, size_t count) {
+    DSTACK_AUTO(buf) dstack_buf entry = {0};
+    const char priority[] = {(char)('0' + levels[level].priority), '\0'};
+    systemd_journal_put(&entry, "MESSAGE", message);
+    systemd_journal_put(&entry, "PRIORITY", priority);
+    systemd_journal_put(&entry, "SYSLOG_IDENTIFIER", program_name);
     for (size_t i = 0; i + 1 < count; i += 2) {
-        put_field_name(&texts[n], fields[i]);
-        buf_put_fmt(&texts[n++], "=%s", fields[i + 1] != NULL ? fields[i + 1] : "");
+        char name[64] = "DSTACK_";
+        for (size_t n = 0, at = strlen(name); fields[i][n] != 0 && at + 1 < sizeof name; n++) {
+            char c = fields[i][n];
+            name[at++] = (char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+        }
+        systemd_journal_put(&entry, name, fields[i + 1] != NULL ? fields[i + 1] : "");
     }
-    for (size_t i = 0; i < n; i++) {
-        parts[i] = (struct iovec){texts[i].data, texts[i].len};
-    }
-    sd_journal_sendv(parts, (int)n);
-    for (size_t i = 0; i < n; i++) {
-        dstack_buf_clear(&texts[i]);
-    }
+    return !entry.failed && systemd_journal_send(bytes_of_buf(&entry));
 }
 
 void log_write(log_level level, const char *message, ...) {
@@ -142,9 +131,7 @@ void log_write(log_level level, const char *message, ...) {
         fields[count++] = va_arg(arguments, const char *);
     }
     va_end(arguments);
-    if (to_journal) {
-        to_systemd(level, message, fields, count);
-    } else {
+    if (!to_journal || !to_systemd(level, message, fields, count)) {
         to_stderr(level, message, fields, count);
     }
 }

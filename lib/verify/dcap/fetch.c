@@ -1,29 +1,29 @@
 /* Fetching collateral: Intel SGX and TDX Provisioning Certification Service API, version 4, and the
  * caches that speak it. */
-#include "verify/dcap/collateral.h"
+#include "verify/dcap/fetch.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
-#include <curl/curl.h>
-
+#include "base/auto.h"
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hex.h"
+#include "client/http_message.h"
 #include "crypto/random.h"
 #include "verify/dcap/chain.h"
+#include "verify/dcap/collateral.h"
 #include "verify/dcap/fetch_text.h"
 #include "verify/dcap/pck.h"
 
 #define MAX_BODY ((size_t)8 << 20)
-#define MAX_REDIRECTS 5
 #define DEFAULT_TIMEOUT_MS 30000
-#define CONNECT_TIMEOUT_MS 10000
+#define MAX_TIMEOUT_MS 3600000
 
-DSTACK_AUTO_DEFINE(curl, CURL, curl_easy_cleanup)
+DSTACK_AUTO_DEFINE_CLEAR(fetch_answer, fetch_answer, fetch_answer_clear)
 
 /* Everything a bundle is made of, as it comes in. */
 typedef struct bundle {
@@ -32,80 +32,75 @@ typedef struct bundle {
     const char *ca;
     uint8_t fmspc[6];
     dstack_buf pck_crl_chain, pck_crl, root_crl;
-    dstack_buf tcb_chain, tcb_body, tcb_signature;
-    dstack_buf qe_chain, qe_body, qe_signature;
-    dstack_bytes tcb_info, qe_identity; /* within the bodies */
+    dstack_buf tcb_chain, tcb_signature;
+    dstack_buf qe_chain, qe_signature;
+    fetch_answer tcb_answer, qe_answer;
+    dstack_bytes tcb_info, qe_identity; /* within the answers */
 } bundle;
 
 static void bundle_clear(bundle *b) {
-    dstack_buf *const all[] = {&b->pck_chain, &b->pck_crl_chain, &b->pck_crl,       &b->root_crl,
-                               &b->tcb_chain, &b->tcb_body,      &b->tcb_signature, &b->qe_chain,
-                               &b->qe_body,   &b->qe_signature};
+    dstack_buf *const all[] = {&b->pck_chain, &b->pck_crl_chain, &b->pck_crl,  &b->root_crl,
+                               &b->tcb_chain, &b->tcb_signature, &b->qe_chain, &b->qe_signature};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         dstack_buf_clear(all[i]);
     }
+    fetch_answer_clear(&b->tcb_answer);
+    fetch_answer_clear(&b->qe_answer);
 }
 DSTACK_AUTO_DEFINE_CLEAR(bundle, bundle, bundle_clear)
 
 typedef struct fetcher {
-    CURL *curl;
+    const fetch_transport *transport;
+    void *state;
     const char *base;
     const char *family; /* "tdx" or "sgx" */
     const char *update;
+    int64_t timeout_ms;
 } fetcher;
 
 /* ---- one request ---- */
 
-static size_t take_body(char *data, size_t size, size_t count, void *user) {
-    dstack_buf *body = user;
-    if (size * count > MAX_BODY - body->len) {
-        return 0;
-    }
-    buf_put(body, data, size * count);
-    return body->failed ? 0 : size * count;
+void fetch_answer_clear(fetch_answer *answer) {
+    dstack_buf_clear(&answer->headers);
+    dstack_buf_clear(&answer->body);
+    answer->status = 0;
 }
 
-static int transport_error(CURLcode code, const char *url, dstack_error *err) {
-    dstack_status status = code == CURLE_OPERATION_TIMEDOUT ? DSTACK_E_TIMEOUT
-                           : code == CURLE_WRITE_ERROR      ? DSTACK_E_LIMIT
-                                                            : DSTACK_E_NETWORK;
-    return error_set(err, status, "%.200s: %s", url, curl_easy_strerror(code));
-}
-
-/* GET; the body is replaced. Answers outside 200 to 299 are DSTACK_E_DCAP_COLLATERAL_FETCH. */
-static int get(const fetcher *f, const char *url, dstack_buf *body, dstack_error *err) {
-    long status = 0;
-    buf_reset(body);
-    curl_easy_setopt(f->curl, CURLOPT_URL, url);
-    curl_easy_setopt(f->curl, CURLOPT_WRITEFUNCTION, take_body);
-    curl_easy_setopt(f->curl, CURLOPT_WRITEDATA, body);
-    CURLcode code = curl_easy_perform(f->curl);
-    if (code != CURLE_OK) {
-        return transport_error(code, url, err);
+/* GET. Answers outside 200 to 299 are DSTACK_E_DCAP_COLLATERAL_FETCH. */
+static int get(const fetcher *f, const char *url, fetch_answer *answer, dstack_error *err) {
+    const fetch_request request = {.url = url, .timeout_ms = f->timeout_ms, .body_limit = MAX_BODY};
+    fetch_answer_clear(answer);
+    int rc = f->transport->get(f->state, &request, answer, err);
+    if (rc == 0 && (answer->status < 200 || answer->status > 299)) {
+        rc = error_set(err,
+                       answer->status >= 500 ? DSTACK_E_NETWORK : DSTACK_E_DCAP_COLLATERAL_FETCH,
+                       "%.200s: HTTP status %d", url, answer->status);
     }
-    curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status < 200 || status > 299) {
-        return error_set(err, status >= 500 ? DSTACK_E_NETWORK : DSTACK_E_DCAP_COLLATERAL_FETCH,
-                         "%.200s: HTTP status %ld", url, status);
-    }
-    return 0;
+    return rc;
 }
 
 /* GET base/path?query. */
-static int get_path(const fetcher *f, const char *path, dstack_buf *body, dstack_error *err) {
+static int get_path(const fetcher *f, const char *path, fetch_answer *answer, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf url = {0};
     buf_put_fmt(&url, "%s%s", f->base, path);
     const char *text = buf_text(&url);
-    return text == NULL ? buf_check(&url, err) : get(f, text, body, err);
+    return text == NULL ? buf_check(&url, err) : get(f, text, answer, err);
 }
 
-/* A certificate chain in a header of the last answer, under any of the names. */
-static int chain_header(const fetcher *f, const char *const *names, dstack_buf *out,
+static dstack_bytes header(fetch_answer *answer, const char *name) {
+    size_t len;
+    const char *lines = buf_text(&answer->headers);
+    const char *value = lines == NULL ? NULL : http_headers_find(lines, name, &len);
+    return value == NULL ? (dstack_bytes){0} : bytes_of(value, len);
+}
+
+/* A certificate chain in a header, under any of the names. */
+static int chain_header(fetch_answer *answer, const char *const *names, dstack_buf *out,
                         dstack_error *err) {
-    struct curl_header *header = NULL;
     for (const char *const *name = names; *name != NULL; name++) {
-        if (curl_easy_header(f->curl, *name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK) {
-            return fetch_percent_decode(header->value, out, err);
+        dstack_bytes value = header(answer, *name);
+        if (value.data != NULL) {
+            return fetch_percent_decode(value, out, err);
         }
     }
     return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH, "collateral server: header %s is missing",
@@ -117,28 +112,30 @@ static int chain_header(const fetcher *f, const char *const *names, dstack_buf *
 /* The PCK certificate of a quote that names its platform by encrypted PPID only. */
 static int get_pck_cert(const fetcher *f, const dstack_quote *quote, bundle *b, dstack_error *err) {
     static const char *const names[] = {"SGX-PCK-Certificate-Issuer-Chain", NULL};
-    DSTACK_AUTO(buf) dstack_buf query = {0}, path = {0}, issuers = {0};
-    struct curl_header *tcbm = NULL;
+    DSTACK_AUTO(buf) dstack_buf query = {0}, path = {0};
+    DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
     char want[37];
     int rc = fetch_pck_query(quote, &query, want, err);
     if (rc != 0) {
         return rc;
     }
     buf_put_fmt(&path, "/sgx/certification/v4/pckcert?%s", buf_text(&query));
-    rc = get_path(f, buf_text(&path), &b->pck_chain, err);
-    if (rc == 0) {
-        rc = chain_header(f, names, &issuers, err);
+    rc = get_path(f, buf_text(&path), &answer, err);
+    if (rc != 0) {
+        return rc;
     }
-    if (rc == 0 && curl_easy_header(f->curl, "SGX-TCBm", 0, CURLH_HEADER, -1, &tcbm) == CURLHE_OK &&
-        strcasecmp(tcbm->value, want) != 0) {
-        rc = error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
-                       "the server has a PCK certificate for TCB %.40s, the platform is at %s: "
-                       "register the platform anew",
-                       tcbm->value, want);
+    dstack_bytes tcbm = header(&answer, "SGX-TCBm");
+    if (tcbm.data != NULL &&
+        (tcbm.len != strlen(want) || strncasecmp((const char *)tcbm.data, want, tcbm.len) != 0)) {
+        return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
+                         "the server has a PCK certificate for TCB %.*s, the platform is at %s: "
+                         "register the platform anew",
+                         (int)(tcbm.len < 40 ? tcbm.len : 40), (const char *)tcbm.data, want);
     }
+    buf_put_bytes(&b->pck_chain, bytes_of_buf(&answer.body));
     buf_put_str(&b->pck_chain, "\n");
-    buf_put_bytes(&b->pck_chain, bytes_of_buf(&issuers));
     b->has_pck_chain = true;
+    rc = chain_header(&answer, names, &b->pck_chain, err);
     return rc != 0 ? rc : buf_check(&b->pck_chain, err);
 }
 
@@ -178,12 +175,12 @@ static int get_pck_crl(const fetcher *f, bundle *b, dstack_error *err) {
     static const char *const names[] = {"SGX-PCK-CRL-Issuer-Chain", NULL};
     char path[96];
     snprintf(path, sizeof path, "/sgx/certification/v4/pckcrl?ca=%s&encoding=der", b->ca);
-    DSTACK_AUTO(buf) dstack_buf body = {0};
-    int rc = get_path(f, path, &body, err);
+    DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
+    int rc = get_path(f, path, &answer, err);
     if (rc == 0) {
-        rc = chain_header(f, names, &b->pck_crl_chain, err);
+        rc = chain_header(&answer, names, &b->pck_crl_chain, err);
     }
-    return rc != 0 ? rc : fetch_hex_or_der(bytes_of_buf(&body), false, &b->pck_crl, err);
+    return rc != 0 ? rc : fetch_hex_or_der(bytes_of_buf(&answer.body), false, &b->pck_crl, err);
 }
 
 static int get_tcb_info(const fetcher *f, bundle *b, dstack_error *err) {
@@ -192,12 +189,12 @@ static int get_tcb_info(const fetcher *f, bundle *b, dstack_error *err) {
     snprintf(path, sizeof path, "/%s/certification/v4/tcb?fmspc=%02X%02X%02X%02X%02X%02X%s",
              f->family, b->fmspc[0], b->fmspc[1], b->fmspc[2], b->fmspc[3], b->fmspc[4],
              b->fmspc[5], strcmp(f->update, "early") == 0 ? "&update=early" : "");
-    int rc = get_path(f, path, &b->tcb_body, err);
+    int rc = get_path(f, path, &b->tcb_answer, err);
     if (rc == 0) {
-        rc = chain_header(f, names, &b->tcb_chain, err);
+        rc = chain_header(&b->tcb_answer, names, &b->tcb_chain, err);
     }
     return rc != 0 ? rc
-                   : fetch_signed_text(bytes_of_buf(&b->tcb_body), "tcbInfo", &b->tcb_info,
+                   : fetch_signed_text(bytes_of_buf(&b->tcb_answer.body), "tcbInfo", &b->tcb_info,
                                        &b->tcb_signature, err);
 }
 
@@ -205,12 +202,12 @@ static int get_qe_identity(const fetcher *f, bundle *b, dstack_error *err) {
     static const char *const names[] = {"SGX-Enclave-Identity-Issuer-Chain", NULL};
     char path[96];
     snprintf(path, sizeof path, "/%s/certification/v4/qe/identity?update=%s", f->family, f->update);
-    int rc = get_path(f, path, &b->qe_body, err);
+    int rc = get_path(f, path, &b->qe_answer, err);
     if (rc == 0) {
-        rc = chain_header(f, names, &b->qe_chain, err);
+        rc = chain_header(&b->qe_answer, names, &b->qe_chain, err);
     }
     return rc != 0 ? rc
-                   : fetch_signed_text(bytes_of_buf(&b->qe_body), "enclaveIdentity",
+                   : fetch_signed_text(bytes_of_buf(&b->qe_answer.body), "enclaveIdentity",
                                        &b->qe_identity, &b->qe_signature, err);
 }
 
@@ -228,16 +225,19 @@ static int get_root_crl_from_point(const fetcher *f, bundle *b, dstack_error *er
         return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
                          "the root certificate names no place for its revocation list");
     }
+    DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
     buf_put_bytes(&url, uri);
     const char *text = buf_text(&url);
-    return text == NULL ? buf_check(&url, err) : get(f, text, &b->root_crl, err);
+    rc = text == NULL ? buf_check(&url, err) : get(f, text, &answer, err);
+    buf_put_bytes(&b->root_crl, bytes_of_buf(&answer.body));
+    return rc != 0 ? rc : buf_check(&b->root_crl, err);
 }
 
 static int get_root_crl(const fetcher *f, bundle *b, dstack_error *err) {
     if (!fetch_is_intel(f->base)) {
-        DSTACK_AUTO(buf) dstack_buf body = {0};
-        if (get_path(f, "/sgx/certification/v4/rootcacrl", &body, err) == 0) {
-            return fetch_hex_or_der(bytes_of_buf(&body), true, &b->root_crl, err);
+        DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
+        if (get_path(f, "/sgx/certification/v4/rootcacrl", &answer, err) == 0) {
+            return fetch_hex_or_der(bytes_of_buf(&answer.body), true, &b->root_crl, err);
         }
     }
     return get_root_crl_from_point(f, b, err);
@@ -262,18 +262,13 @@ static int collect(const fetcher *f, const dstack_quote *quote, bundle *b, dstac
     return rc != 0 ? rc : get_root_crl(f, b, err);
 }
 
-static int fetch_from(CURL *curl, const char *url, const dstack_quote *quote,
-                      const dstack_collateral_servers *servers, dstack_collateral **out,
-                      dstack_error *err) {
+static int fetch_from(const fetcher *common, const char *url, const dstack_quote *quote,
+                      dstack_collateral **out, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf base = {0};
     DSTACK_AUTO(bundle) bundle b = {0};
+    fetcher f = *common;
     fetch_base_url(url, &base);
-    const fetcher f = {
-        .curl = curl,
-        .base = buf_text(&base),
-        .family = quote->tee_type == DSTACK_QUOTE_TEE_TDX ? "tdx" : "sgx",
-        .update = servers->early ? "early" : "standard",
-    };
+    f.base = buf_text(&base);
     if (f.base == NULL) {
         return buf_check(&base, err);
     }
@@ -297,29 +292,13 @@ static int fetch_from(CURL *curl, const char *url, const dstack_quote *quote,
     return dstack_collateral_new(out, &parts, err);
 }
 
-static CURL *open_curl(const dstack_collateral_servers *servers) {
-    CURL *curl = curl_easy_init();
-    if (curl != NULL) {
-        curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-        curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-        curl_easy_setopt(curl, CURLOPT_PROXY, servers->proxy == NULL ? "" : servers->proxy);
-        curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
-        curl_easy_setopt(curl, CURLOPT_MAXREDIRS, (long)MAX_REDIRECTS);
-        curl_easy_setopt(
-            curl, CURLOPT_TIMEOUT_MS,
-            (long)(servers->timeout_ms > 0 ? servers->timeout_ms : DEFAULT_TIMEOUT_MS));
-    }
-    return curl;
-}
-
 /* Every server once, in order, until one gives everything. */
-static int fetch_round(CURL *curl, const dstack_quote *quote,
+static int fetch_round(const fetcher *f, const dstack_quote *quote,
                        const dstack_collateral_servers *servers, dstack_collateral **out,
                        dstack_error *err) {
     int rc = DSTACK_E_NETWORK;
     for (size_t i = 0; rc != 0 && i < servers->url_count; i++) {
-        rc = fetch_from(curl, servers->urls[i], quote, servers, out, err);
+        rc = fetch_from(f, servers->urls[i], quote, out, err);
     }
     return rc;
 }
@@ -333,8 +312,14 @@ static void pause_before(unsigned round) {
     nanosleep(&pause, NULL);
 }
 
-int dstack_collateral_fetch(dstack_collateral **out, dstack_bytes raw,
-                            const dstack_collateral_servers *servers, dstack_error *err) {
+static int64_t timeout_of(const dstack_collateral_servers *servers) {
+    int64_t ms = servers->timeout_ms > 0 ? servers->timeout_ms : DEFAULT_TIMEOUT_MS;
+    return ms < MAX_TIMEOUT_MS ? ms : MAX_TIMEOUT_MS;
+}
+
+int fetch_collateral(dstack_collateral **out, dstack_bytes raw,
+                     const dstack_collateral_servers *servers, const fetch_transport *transport,
+                     dstack_error *err) {
     static const char *const default_urls[] = {DSTACK_COLLATERAL_DEFAULT_SERVER};
     dstack_collateral_servers chosen = servers == NULL ? (dstack_collateral_servers){0} : *servers;
     if (chosen.url_count == 0) {
@@ -346,15 +331,23 @@ int dstack_collateral_fetch(dstack_collateral **out, dstack_bytes raw,
     if (rc != 0) {
         return rc;
     }
-    DSTACK_AUTO(curl) CURL *curl = open_curl(&chosen);
-    if (curl == NULL) {
-        return error_set(err, DSTACK_E_MEMORY, "no memory for a network client");
+    fetcher f = {
+        .transport = transport,
+        .family = quote.tee_type == DSTACK_QUOTE_TEE_TDX ? "tdx" : "sgx",
+        .update = chosen.early ? "early" : "standard",
+        .timeout_ms = timeout_of(&chosen),
+    };
+    rc = transport->open(&chosen, &f.state, err);
+    if (rc != 0) {
+        return rc;
     }
     for (unsigned round = 0;; round++) {
-        rc = fetch_round(curl, &quote, &chosen, out, err);
+        rc = fetch_round(&f, &quote, &chosen, out, err);
         if ((rc != DSTACK_E_NETWORK && rc != DSTACK_E_TIMEOUT) || round >= chosen.retries) {
-            return rc;
+            break;
         }
         pause_before(round);
     }
+    transport->close(f.state);
+    return rc;
 }

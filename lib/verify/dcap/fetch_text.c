@@ -79,19 +79,19 @@ static int digit(char c) {
                                   : -1;
 }
 
-int fetch_percent_decode(const char *text, dstack_buf *out, dstack_error *err) {
-    for (; *text != '\0'; text++) {
-        if (*text != '%') {
-            buf_put_u8(out, (uint8_t)*text);
+int fetch_percent_decode(dstack_bytes text, dstack_buf *out, dstack_error *err) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] != '%') {
+            buf_put_u8(out, text.data[i]);
             continue;
         }
-        int high = digit(text[1]);
-        int low = high < 0 ? -1 : digit(text[2]);
-        if (low < 0) {
+        int high = i + 1 < text.len ? digit((char)text.data[i + 1]) : -1;
+        int low = i + 2 < text.len ? digit((char)text.data[i + 2]) : -1;
+        if (high < 0 || low < 0) {
             return bad(err, "a header is not percent-encoded");
         }
         buf_put_u8(out, (uint8_t)(high << 4 | low));
-        text += 2;
+        i += 2;
     }
     return buf_check(out, err);
 }

@@ -15,7 +15,7 @@ bool fetch_is_intel(const char *base);
 int fetch_pck_query(const dstack_quote *quote, dstack_buf *query, char tcbm[37], dstack_error *err);
 
 /* Percent decoding; '+' stays what it is, being base64. */
-int fetch_percent_decode(const char *text, dstack_buf *out, dstack_error *err);
+int fetch_percent_decode(dstack_bytes text, dstack_buf *out, dstack_error *err);
 
 /* The exact text of one member's value, and the bytes of "signature", of {"<member>": ...,
  * "signature": "hex"}. */

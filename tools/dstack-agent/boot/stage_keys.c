@@ -9,6 +9,7 @@
 #include "keys/kms_keys.h"
 #include "keys/local_keys.h"
 #include "paths.h"
+#include "verify/dcap/fetch.h"
 
 #define KMS_RETRY_MS 120000
 #define PCCS_TIMEOUT_MS 20000
@@ -49,7 +50,8 @@ static int collateral_source(void *user, dstack_verifier *verifier, dstack_bytes
             .url_count = b->config.pccs_url != NULL ? 1 : 0,
             .timeout_ms = PCCS_TIMEOUT_MS,
         };
-        rc = dstack_collateral_fetch(&collateral, quote, &servers, err);
+        /* Not libcurl: the agent lives as long as the VM, and pays for each library it maps. */
+        rc = fetch_collateral(&collateral, quote, &servers, &fetch_transport_http, err);
     }
     return rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);
 }

@@ -9,8 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <systemd/sd-daemon.h>
-
 #include <dstack/tee.h>
 
 #include "base/buf.h"
@@ -28,6 +26,7 @@
 #include "serve/ingress.h"
 #include "service/link.h"
 #include "service/log.h"
+#include "service/systemd.h"
 
 #define WORKERS 4
 #define DRAIN_MS 3000
@@ -72,9 +71,9 @@ static int device_open(device *d, dstack_error *err) {
  * the one they mounted; without them the agent makes its own. */
 static int listen_all(http_server *server, agent *a, dstack_error *err) {
     char first[24], second[24];
-    int given = sd_listen_fds(1);
-    snprintf(first, sizeof first, "fd:%d", SD_LISTEN_FDS_START);
-    snprintf(second, sizeof second, "fd:%d", SD_LISTEN_FDS_START + 1);
+    int given = systemd_listen_fds();
+    snprintf(first, sizeof first, "fd:%d", SYSTEMD_LISTEN_FDS_START);
+    snprintf(second, sizeof second, "fd:%d", SYSTEMD_LISTEN_FDS_START + 1);
     const http_listener_config listeners[] = {
         {.name = "internal",
          .address = given >= 1 ? first : "unix:" AGENT_SOCKET,
@@ -157,8 +156,8 @@ static void power_off(void) {
 
 static void watch(const sigset_t *signals, http_server *server) {
     service_link *link = NULL;
-    uint64_t watchdog_us = 0;
-    bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
+    uint64_t watchdog_us = systemd_watchdog_us();
+    bool watched = watchdog_us > 0;
     int64_t wait_s = watched ? (int64_t)(watchdog_us / 2000000) : HOST_PORT_CHECK_S;
     wait_s = wait_s < 1 ? 1 : wait_s > HOST_PORT_CHECK_S ? HOST_PORT_CHECK_S : wait_s;
     for (;;) {
@@ -169,7 +168,7 @@ static void watch(const sigset_t *signals, http_server *server) {
             return;
         }
         if (watched) {
-            sd_notify(0, "WATCHDOG=1");
+            systemd_notify("WATCHDOG=1");
         }
     }
 }
@@ -187,10 +186,10 @@ static int serve(agent *a, const sigset_t *signals, dstack_error *err) {
             pthread_detach(thread);
         }
         ingress_start(a);
-        sd_notify(0, "READY=1");
+        systemd_notify("READY=1");
         LOG_INFO("ready");
         watch(signals, server);
-        sd_notify(0, "STOPPING=1");
+        systemd_notify("STOPPING=1");
         http_server_drain(server, DRAIN_MS);
     }
     http_server_free(server);

@@ -7,7 +7,12 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include "config.h"
+#include "verify/dcap/fetch.h"
 #include "verify/dcap/fetch_text.h"
+
+/* Every test runs over each transport. */
+static const fetch_transport *over;
 
 /* ---- the server ---- */
 
@@ -163,7 +168,7 @@ static int fetch(const dstack_buf *quote, const char *const *urls, size_t count,
                  dstack_collateral **out, dstack_error *err) {
     const dstack_collateral_servers servers = {
         .urls = urls, .url_count = count, .timeout_ms = 5000};
-    return dstack_collateral_fetch(out, bytes_of_buf(quote), &servers, err);
+    return fetch_collateral(out, bytes_of_buf(quote), &servers, over, err);
 }
 
 /* ---- tests ---- */
@@ -278,7 +283,7 @@ static void sec_33_a_server_that_never_answers_is_given_up(void **state) {
     const char *urls[] = {s.url};
     const dstack_collateral_servers servers = {.urls = urls, .url_count = 1, .timeout_ms = 150};
     dstack_error err = {0};
-    assert_int_equal(dstack_collateral_fetch(&c, bytes_of_buf(&m.quote), &servers, &err),
+    assert_int_equal(fetch_collateral(&c, bytes_of_buf(&m.quote), &servers, over, &err),
                      DSTACK_E_TIMEOUT);
     server_stop(&s);
 }
@@ -315,9 +320,42 @@ static void sec_33_a_server_that_is_away_for_a_moment_is_asked_again(void **stat
         const dstack_collateral_servers servers = {
             .urls = urls, .url_count = 1, .timeout_ms = 5000, .retries = retries};
         dstack_error err = {0};
-        assert_int_equal(dstack_collateral_fetch(&c, bytes_of_buf(&m.quote), &servers, &err),
+        assert_int_equal(fetch_collateral(&c, bytes_of_buf(&m.quote), &servers, over, &err),
                          retries == 0 ? DSTACK_E_NETWORK : 0);
         server_stop(&s);
+    }
+}
+
+static void a_redirect_is_followed_and_a_circle_given_up(void **state) {
+    DSTACK_AUTO(made) made m;
+    made_spec spec;
+    made_spec_init(&spec);
+    made_build(&spec, &m);
+    for (int circle = 0; circle < 2; circle++) {
+        DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
+        server other = {0}, s = {0};
+        serve_made(&other, &m, true);
+        server_start(&other);
+        server_start(&s);
+        static const char *const targets[] = {
+            "/sgx/certification/v4/pckcrl?ca=platform&encoding=der",
+            "/tdx/certification/v4/tcb?fmspc=00906EA10000",
+            "/tdx/certification/v4/qe/identity?update=standard",
+            "/sgx/certification/v4/rootcacrl",
+        };
+        for (size_t i = 0; i < 4; i++) {
+            buf_put_fmt(server_add(&s, targets[i]),
+                        "HTTP/1.1 307 There\r\nContent-Length: 0\r\nConnection: close\r\n"
+                        "Location: %s%s\r\n\r\n",
+                        circle ? "" : other.url, targets[i]);
+        }
+        const char *urls[] = {s.url};
+        dstack_error err = {0};
+        int rc = fetch(&m.quote, urls, 1, &c, &err);
+        server_stop(&s);
+        server_stop(&other);
+        assert_int_equal(rc, circle ? DSTACK_E_NETWORK : 0);
+        assert_int_equal(other.request_count, circle ? 0 : 4);
     }
 }
 
@@ -341,10 +379,12 @@ static void a_server_url_is_taken_with_and_without_the_interfaces_own_path(void 
 static void percent_decoding_leaves_plus_signs_alone(void **state) {
     DSTACK_AUTO(buf) dstack_buf out = {0};
     dstack_error err = {0};
-    assert_ok(fetch_percent_decode("a+b%0A%2F%2b", &out, &err), err);
+    assert_ok(fetch_percent_decode(bytes_of_str("a+b%0A%2F%2b"), &out, &err), err);
     assert_string_equal(buf_text(&out), "a+b\n/+");
-    assert_int_equal(fetch_percent_decode("%0", &out, NULL), DSTACK_E_DCAP_COLLATERAL_FETCH);
-    assert_int_equal(fetch_percent_decode("%zz", &out, NULL), DSTACK_E_DCAP_COLLATERAL_FETCH);
+    assert_int_equal(fetch_percent_decode(bytes_of_str("%0"), &out, NULL),
+                     DSTACK_E_DCAP_COLLATERAL_FETCH);
+    assert_int_equal(fetch_percent_decode(bytes_of_str("%zz"), &out, NULL),
+                     DSTACK_E_DCAP_COLLATERAL_FETCH);
 }
 
 /* Recorded exchanges: the requests in their order, and the bundle they must end in. */
@@ -393,9 +433,17 @@ int main(void) {
         cmocka_unit_test(sec_33_a_server_that_never_answers_is_given_up),
         cmocka_unit_test(sec_33_an_answer_without_end_is_cut_off),
         cmocka_unit_test(sec_33_a_server_that_is_away_for_a_moment_is_asked_again),
+        cmocka_unit_test(a_redirect_is_followed_and_a_circle_given_up),
         cmocka_unit_test(a_server_url_is_taken_with_and_without_the_interfaces_own_path),
         cmocka_unit_test(percent_decoding_leaves_plus_signs_alone),
         cmocka_unit_test(recorded_exchanges_give_the_recorded_bundle),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = 0;
+#if DSTACK_HAVE_CURL
+    over = &fetch_transport_curl;
+    failed += cmocka_run_group_tests_name("libcurl", tests, NULL, NULL);
+#endif
+    over = &fetch_transport_http;
+    failed += cmocka_run_group_tests_name("own client", tests, NULL, NULL);
+    return failed;
 }
