@@ -68,10 +68,6 @@ dstack_bytes bytes_of_buf(const dstack_buf *buf) {
     return (dstack_bytes){buf->data, buf->len};
 }
 
-bool bytes_equal_str(dstack_bytes a, const char *text) {
-    return bytes_equal(a, bytes_of_str(text));
-}
-
 bool bytes_are_zero(dstack_bytes a) {
     uint8_t any = 0;
     for (size_t i = 0; i < a.len; i++) {

@@ -88,7 +88,10 @@ dstack_bytes bytes_of_buf(const dstack_buf *buf);
 static inline bool bytes_equal(dstack_bytes a, dstack_bytes b) {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
-bool bytes_equal_str(dstack_bytes a, const char *text);
+static inline bool bytes_equal_str(dstack_bytes a, const char *text) {
+    return a.len == 0 ? text[0] == '\0'
+                      : a.data[0] == (uint8_t)text[0] && bytes_equal(a, bytes_of_str(text));
+}
 /* True when every byte is zero (also for an empty view). */
 bool bytes_are_zero(dstack_bytes a);
 

@@ -47,10 +47,18 @@ static const struct {
         },
 };
 
+/* What is counted and made while a key is in use; the key itself stays as it is. */
+typedef struct key_reuse {
+    ecdsa_tables *tables;
+    atomic_uint uses;
+    _Atomic(void *) table;
+} key_reuse;
+
 struct ecdsa_key {
     const ecdsa_backend_ops *backend;
     ecdsa_curve curve;
-    void *loaded;
+    void *loaded;     /* NULL in a compact key */
+    key_reuse *reuse; /* NULL: not expected */
     uint8_t point[ECDSA_MAX_POINT_SIZE];
 };
 
@@ -83,8 +91,9 @@ const char *ecdsa_backend(void) {
     return backend_default()->name;
 }
 
-int ecdsa_key_load(ecdsa_key **out, const ecdsa_backend_ops *backend, ecdsa_curve curve,
-                   dstack_bytes point, dstack_error *err) {
+/* The form of the point alone; nothing is loaded. */
+static int key_fill(ecdsa_key *key, const ecdsa_backend_ops *backend, ecdsa_curve curve,
+                    dstack_bytes point, dstack_error *err) {
     size_t size = curves[curve].scalar_size;
     bool prefixed = point.len == 2 * size + 1 && point.data[0] == 4;
     if (!prefixed && point.len != 2 * size) {
@@ -92,22 +101,45 @@ int ecdsa_key_load(ecdsa_key **out, const ecdsa_backend_ops *backend, ecdsa_curv
                          "%s public key: want %zu bytes or %zu with a leading 04, found %zu",
                          curves[curve].name, 2 * size, 2 * size + 1, point.len);
     }
+    *key = (ecdsa_key){.backend = backend, .curve = curve, .point = {4}};
+    memcpy(key->point + 1, point.data + (prefixed ? 1 : 0), 2 * size);
+    return 0;
+}
+
+static int key_new(ecdsa_key **out, const ecdsa_backend_ops *backend, ecdsa_curve curve,
+                   dstack_bytes point, dstack_error *err) {
     ecdsa_key *key = calloc(1, sizeof *key);
     if (key == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for a public key");
     }
-    key->backend = backend;
-    key->curve = curve;
-    key->point[0] = 4;
-    memcpy(key->point + 1, point.data + (prefixed ? 1 : 0), 2 * size);
+    int rc = key_fill(key, backend, curve, point, err);
+    if (rc != 0) {
+        free(key);
+        return rc;
+    }
+    *out = key;
+    return 0;
+}
+
+int ecdsa_key_load(ecdsa_key **out, const ecdsa_backend_ops *backend, ecdsa_curve curve,
+                   dstack_bytes point, dstack_error *err) {
+    DSTACK_AUTO(ecdsa_key) ecdsa_key *key = NULL;
+    int rc = key_new(&key, backend, curve, point, err);
+    if (rc != 0) {
+        return rc;
+    }
     key->loaded = backend->load(curve, key->point);
     if (key->loaded == NULL) {
-        free(key);
         return error_set(err, DSTACK_E_CRYPTO, "%s public key is not a point of the curve",
                          curves[curve].name);
     }
     *out = key;
+    key = NULL;
     return 0;
+}
+
+int ecdsa_key_compact(ecdsa_key **out, ecdsa_curve curve, dstack_bytes point, dstack_error *err) {
+    return key_new(out, backend_default(), curve, point, err);
 }
 
 int ecdsa_key_from_point(ecdsa_key **out, ecdsa_curve curve, dstack_bytes point,
@@ -130,9 +162,69 @@ int ecdsa_key_from_spki(ecdsa_key **out, dstack_bytes spki, dstack_error *err) {
                      spki.len);
 }
 
+/* ---- tables of keys that are used again and again ---- */
+
+void ecdsa_key_expect_reuse(ecdsa_key *key, ecdsa_tables *tables) {
+    if (key->curve == ECDSA_P256 && key->backend->table_make != NULL && key->reuse == NULL) {
+        key->reuse = calloc(1, sizeof *key->reuse); /* without memory there is no table */
+        if (key->reuse != NULL) {
+            key->reuse->tables = tables;
+        }
+    }
+}
+
+static bool tables_take(ecdsa_tables *tables) {
+    int left = atomic_load(&tables->left);
+    while (left > 0 && !atomic_compare_exchange_weak(&tables->left, &left, left - 1)) {
+    }
+    return left > 0;
+}
+
+/* Made by the one thread whose verification is the 1024th, 2048th, ...; should the next round come
+ * before it is ready, the second table is dropped. */
+static void *reuse_make_table(const ecdsa_key *key) {
+    key_reuse *reuse = key->reuse;
+    void *none = NULL;
+    if (!tables_take(reuse->tables)) {
+        return NULL;
+    }
+    void *table = key->backend->table_make(key->point);
+    if (table == NULL || !atomic_compare_exchange_strong(&reuse->table, &none, table)) {
+        atomic_fetch_add(&reuse->tables->left, 1);
+        key->backend->table_free(table);
+        table = none;
+    }
+    return table;
+}
+
+static void *reuse_table(const ecdsa_key *key) {
+    void *table = atomic_load_explicit(&key->reuse->table, memory_order_acquire);
+    if (table == NULL) {
+        unsigned uses = atomic_fetch_add_explicit(&key->reuse->uses, 1, memory_order_relaxed) + 1;
+        table = uses % ECDSA_TABLE_AFTER == 0 ? reuse_make_table(key) : NULL;
+    }
+    return table;
+}
+
+static void reuse_free(const ecdsa_key *key) {
+    void *table = key->reuse == NULL ? NULL : atomic_load(&key->reuse->table);
+    if (table != NULL) {
+        key->backend->table_free(table);
+        atomic_fetch_add(&key->reuse->tables->left, 1);
+    }
+    free(key->reuse);
+}
+
+bool ecdsa_key_has_table(const ecdsa_key *key) {
+    return key->reuse != NULL && atomic_load(&key->reuse->table) != NULL;
+}
+
 void ecdsa_key_free(ecdsa_key *key) {
     if (key != NULL) {
-        key->backend->unload(key->loaded);
+        reuse_free(key);
+        if (key->loaded != NULL) {
+            key->backend->unload(key->loaded);
+        }
         free(key);
     }
 }
@@ -151,6 +243,28 @@ int ecdsa_key_spki(const ecdsa_key *key, dstack_buf *out, dstack_error *err) {
     return buf_check(out, err);
 }
 
+/* As ecdsa_scalar_in_range, for numbers that are no secret. */
+static bool public_in_range(ecdsa_curve curve, const uint8_t *scalar) {
+    size_t size = curves[curve].scalar_size;
+    return !bytes_are_zero(bytes_of(scalar, size)) && memcmp(scalar, curves[curve].order, size) < 0;
+}
+
+static bool signature_holds(const ecdsa_key *key, dstack_bytes digest, const uint8_t *raw) {
+    const void *table = key->reuse == NULL ? NULL : reuse_table(key);
+    if (table != NULL) {
+        return key->backend->table_verify(table, digest, raw);
+    }
+    if (key->loaded != NULL) {
+        return key->backend->verify(key->loaded, key->curve, digest, raw);
+    }
+    void *loaded = key->backend->load(key->curve, key->point);
+    bool good = loaded != NULL && key->backend->verify(loaded, key->curve, digest, raw);
+    if (loaded != NULL) {
+        key->backend->unload(loaded);
+    }
+    return good;
+}
+
 int ecdsa_verify_raw(const ecdsa_key *key, dstack_bytes digest, dstack_bytes signature,
                      dstack_error *err) {
     const char *name = curves[key->curve].name;
@@ -163,14 +277,21 @@ int ecdsa_verify_raw(const ecdsa_key *key, dstack_bytes digest, dstack_bytes sig
         return error_set(err, DSTACK_E_CRYPTO, "%s signature: want %zu bytes, found %zu", name,
                          2 * size, signature.len);
     }
-    if (!ecdsa_scalar_in_range(key->curve, signature.data) ||
-        !ecdsa_scalar_in_range(key->curve, signature.data + size)) {
+    if (!public_in_range(key->curve, signature.data) ||
+        !public_in_range(key->curve, signature.data + size)) {
         return error_set(err, DSTACK_E_CRYPTO, "%s signature: r or s is outside [1, n-1]", name);
     }
-    if (!key->backend->verify(key->loaded, key->curve, digest, signature.data)) {
+    if (!signature_holds(key, digest, signature.data)) {
         return error_set(err, DSTACK_E_CRYPTO, "%s signature does not verify", name);
     }
     return 0;
+}
+
+int ecdsa_verify_point(ecdsa_curve curve, dstack_bytes point, dstack_bytes digest,
+                       dstack_bytes signature, dstack_error *err) {
+    ecdsa_key key;
+    int rc = key_fill(&key, backend_default(), curve, point, err);
+    return rc != 0 ? rc : ecdsa_verify_raw(&key, digest, signature, err);
 }
 
 int ecdsa_verify_der(const ecdsa_key *key, dstack_bytes digest, dstack_bytes signature,

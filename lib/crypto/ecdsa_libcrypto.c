@@ -66,11 +66,77 @@ static bool verify(const void *key, ecdsa_curve curve, dstack_bytes digest, cons
     return good;
 }
 
+/* ---- a key's multiples, computed beforehand ----
+ *
+ * libcrypto has such a table for the base point alone. A copy of the group whose generator is the
+ * public point gets one for that point (EC_GROUP_precompute_mult), and each of the two products of
+ * a verification then costs 8 microseconds instead of 8 and 47. ECDSA_do_verify cannot be told to
+ * use it, so the equation of FIPS 186-5, section 6.4.2, is put together here from libcrypto's
+ * operations. All of it is public. */
+
+static void *table_make(const uint8_t *point) {
+    pthread_once(&groups_once, groups_make);
+    const EC_GROUP *base = groups[ECDSA_P256];
+    EC_GROUP *own = base == NULL ? NULL : EC_GROUP_dup(base);
+    EC_POINT *generator = own == NULL ? NULL : EC_POINT_new(own);
+    bool made = generator != NULL && EC_POINT_oct2point(own, generator, point, 65, NULL) == 1 &&
+                EC_GROUP_set_generator(own, generator, EC_GROUP_get0_order(base),
+                                       EC_GROUP_get0_cofactor(base)) == 1 &&
+                EC_GROUP_precompute_mult(own, NULL) == 1 && EC_GROUP_have_precompute_mult(own) == 1;
+    EC_POINT_free(generator);
+    if (!made) {
+        EC_GROUP_free(own);
+        own = NULL;
+    }
+    return own;
+}
+
+static void table_free(void *table) {
+    EC_GROUP_free(table);
+}
+
+/* x(u1 G + u2 Q) mod n = r, where u1 = e / s and u2 = r / s. */
+static bool equation_holds(const EC_GROUP *own, const uint8_t *digest, const uint8_t *raw,
+                           BN_CTX *ctx, EC_POINT *sum, EC_POINT *part) {
+    const EC_GROUP *base = groups[ECDSA_P256];
+    const BIGNUM *n = EC_GROUP_get0_order(base);
+    BIGNUM *r = BN_CTX_get(ctx), *s = BN_CTX_get(ctx), *u1 = BN_CTX_get(ctx);
+    BIGNUM *u2 = BN_CTX_get(ctx), *x = BN_CTX_get(ctx);
+    return x != NULL && BN_bin2bn(raw, 32, r) != NULL && BN_bin2bn(raw + 32, 32, s) != NULL &&
+           BN_bin2bn(digest, 32, u1) != NULL && BN_mod_inverse(s, s, n, ctx) != NULL &&
+           BN_mod_mul(u1, u1, s, n, ctx) == 1 && BN_mod_mul(u2, r, s, n, ctx) == 1 &&
+           EC_POINT_mul(base, sum, u1, NULL, NULL, ctx) == 1 &&
+           EC_POINT_mul(own, part, u2, NULL, NULL, ctx) == 1 &&
+           EC_POINT_add(base, sum, sum, part, ctx) == 1 &&
+           EC_POINT_is_at_infinity(base, sum) == 0 &&
+           EC_POINT_get_affine_coordinates(base, sum, x, NULL, ctx) == 1 &&
+           BN_nnmod(x, x, n, ctx) == 1 && BN_cmp(x, r) == 0;
+}
+
+static bool table_verify(const void *table, dstack_bytes digest, const uint8_t *raw) {
+    BN_CTX *ctx = BN_CTX_new();
+    EC_POINT *sum = EC_POINT_new(groups[ECDSA_P256]);
+    EC_POINT *part = EC_POINT_new(groups[ECDSA_P256]);
+    bool good = false;
+    if (ctx != NULL && sum != NULL && part != NULL) {
+        BN_CTX_start(ctx);
+        good = equation_holds(table, digest.data, raw, ctx, sum, part); /* the leftmost 256 bits */
+        BN_CTX_end(ctx);
+    }
+    EC_POINT_free(part);
+    EC_POINT_free(sum);
+    BN_CTX_free(ctx);
+    return good;
+}
+
 const ecdsa_backend_ops ecdsa_libcrypto = {
     .name = "libcrypto",
     .load = load,
     .unload = unload,
     .verify = verify,
+    .table_make = table_make,
+    .table_free = table_free,
+    .table_verify = table_verify,
 };
 
 /* A key with its private half, in ordinary memory for the time of one operation; EC_KEY_free wipes

@@ -52,8 +52,7 @@ der_element der_read(cursor *c) {
 }
 
 uint8_t der_peek(const cursor *c) {
-    cursor copy = *c;
-    return cursor_left(c) > 0 && cursor_ok(c) ? cursor_peek_u8(&copy) : 0;
+    return c->failed || c->pos == c->len ? 0 : c->data[c->pos];
 }
 
 static der_element take_tagged(cursor *c, uint8_t tag) {
@@ -73,9 +72,8 @@ dstack_bytes der_take_whole(cursor *c, uint8_t tag) {
 }
 
 cursor der_enter(cursor *c, uint8_t tag) {
-    cursor inner = cursor_init(der_take(c, tag));
-    inner.failed = c->failed;
-    return inner;
+    dstack_bytes value = der_take(c, tag);
+    return (cursor){.data = value.data, .len = value.len, .failed = c->failed};
 }
 
 bool der_enter_optional(cursor *c, uint8_t tag, cursor *inner) {

@@ -1,10 +1,13 @@
 #include "verify/dcap/anchor.h"
 
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cursor.h"
 #include "base/error.h"
 #include "crypto/hash.h"
+#include "verify/dcap/intel_root.h"
 #include "verify/dcap/pck.h"
 #include "x509/pem.h"
 
@@ -57,10 +60,47 @@ int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_by
     return 0;
 }
 
+/* Set once and constant from then on, but for the count of its key's uses. */
+static _Atomic(dcap_anchor *) builtin_anchor;
+static ecdsa_tables builtin_tables = {1};
+
+static void free_anchor(dcap_anchor *anchor) {
+    if (anchor != NULL) {
+        dcap_anchor_clear(anchor);
+        free(anchor);
+    }
+}
+DSTACK_AUTO_DEFINE(anchor, dcap_anchor, free_anchor)
+
+int dcap_anchor_builtin(dcap_anchor *out, dstack_error *err) {
+    dcap_anchor *known = atomic_load_explicit(&builtin_anchor, memory_order_acquire);
+    if (known == NULL) {
+        DSTACK_AUTO(anchor) dcap_anchor *made = calloc(1, sizeof *made);
+        if (made == NULL) {
+            return error_set(err, DSTACK_E_MEMORY, "no memory for a trust root");
+        }
+        int rc = dcap_anchor_load(made, "intel-sgx-root-ca", true,
+                                  bytes_of(dcap_intel_root, sizeof dcap_intel_root), err);
+        if (rc != 0) {
+            return rc;
+        }
+        ecdsa_key_expect_reuse(made->key, &builtin_tables);
+        if (atomic_compare_exchange_strong(&builtin_anchor, &known, made)) {
+            known = made;
+            made = NULL;
+        }
+    }
+    *out = *known;
+    out->shared = true;
+    return 0;
+}
+
 void dcap_anchor_clear(dcap_anchor *anchor) {
-    ecdsa_key_free(anchor->key);
-    dstack_buf_clear(&anchor->der);
-    dstack_buf_clear(&anchor->pem);
+    if (!anchor->shared) {
+        ecdsa_key_free(anchor->key);
+        dstack_buf_clear(&anchor->der);
+        dstack_buf_clear(&anchor->pem);
+    }
     *anchor = (dcap_anchor){0};
 }
 

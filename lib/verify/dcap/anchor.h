@@ -11,6 +11,7 @@
 typedef struct dcap_anchor {
     dstack_anchor_info info;
     bool enforce_names;
+    bool shared; /* der, pem and key belong to the process */
     dstack_buf der;
     dstack_buf pem; /* one block, as chains usually end with it */
     x509_cert cert;
@@ -21,6 +22,9 @@ typedef struct dcap_anchor {
  * cleared by the caller also after a failure. */
 int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_bytes der,
                      dstack_error *err);
+/* Intel's root under its usual name, the same for the whole process: read once, and its key, under
+ * which every collateral stands, is the one whose table is worth most. */
+int dcap_anchor_builtin(dcap_anchor *out, dstack_error *err);
 void dcap_anchor_clear(dcap_anchor *anchor);
 /* Its dates at `now`, and its name where names are enforced. */
 int dcap_anchor_check(const dcap_anchor *anchor, int64_t now, dstack_error *err);

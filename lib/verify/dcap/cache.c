@@ -84,14 +84,19 @@ static bool same_purpose(const dcap_purpose *a, const dcap_purpose *b) {
            memcmp(a->issuers, b->issuers, sizeof a->issuers) == 0;
 }
 
+static void forget_platform(dcap_cache *cache, dcap_platform **place) {
+    cache->platform_count -= *place != NULL;
+    dcap_platform_free(*place);
+    *place = NULL;
+}
+
 /* Platforms of a context that is going away. */
 static void forget_platforms(dcap_cache *cache, const dcap_context *context) {
     for (size_t i = 0; context != NULL && i < DCAP_PLATFORM_SETS; i++) {
         for (size_t w = 0; cache->sets[i] != NULL && w < DCAP_PLATFORM_WAYS; w++) {
             dcap_platform **place = &cache->sets[i]->ways[w].platform;
             if (*place != NULL && (*place)->context == context) {
-                dcap_platform_free(*place);
-                *place = NULL;
+                forget_platform(cache, place);
             }
         }
     }
@@ -254,23 +259,28 @@ dcap_platform *dcap_cache_find_platform(dcap_cache *cache, const uint8_t key[HAS
     return found;
 }
 
-static void store_in_set(dcap_set *set, const uint8_t key[HASH_SHA256_SIZE],
-                         dcap_platform *platform) {
-    size_t at = DCAP_PLATFORM_WAYS;
+/* The place in a set for a platform: its own, a free one while there may be more, or another's. */
+static size_t place_in_set(const dcap_cache *cache, dcap_set *set,
+                           const uint8_t key[HASH_SHA256_SIZE], const dcap_platform *platform) {
+    size_t vacant = DCAP_PLATFORM_WAYS, taken = 0;
     for (size_t w = 0; w < DCAP_PLATFORM_WAYS; w++) {
-        bool same = set->ways[w].platform != NULL &&
-                    memcmp(set->ways[w].key, key, HASH_SHA256_SIZE) == 0 &&
-                    set->ways[w].platform->context == platform->context;
-        if (set->ways[w].platform == NULL || same) {
-            at = w;
+        const dcap_platform *there = set->ways[w].platform;
+        if (there == NULL) {
+            vacant = w;
+        } else if (memcmp(set->ways[w].key, key, HASH_SHA256_SIZE) == 0 &&
+                   there->context == platform->context) {
+            return w;
+        } else {
+            taken++;
         }
     }
-    if (at == DCAP_PLATFORM_WAYS) {
-        at = set->next++ % DCAP_PLATFORM_WAYS;
+    if (vacant < DCAP_PLATFORM_WAYS && (taken == 0 || cache->platform_count < DCAP_MAX_PLATFORMS)) {
+        return vacant;
     }
-    dcap_platform_free(set->ways[at].platform);
-    set->ways[at].platform = dcap_platform_ref(platform);
-    memcpy(set->ways[at].key, key, HASH_SHA256_SIZE);
+    do {
+        set->next = (set->next + 1) % DCAP_PLATFORM_WAYS;
+    } while (set->ways[set->next].platform == NULL);
+    return set->next;
 }
 
 void dcap_cache_store_platform(dcap_cache *cache, const uint8_t key[HASH_SHA256_SIZE],
@@ -281,7 +291,11 @@ void dcap_cache_store_platform(dcap_cache *cache, const uint8_t key[HASH_SHA256_
         *set = calloc(1, sizeof **set);
     }
     if (*set != NULL) { /* without memory the platform is verified again next time */
-        store_in_set(*set, key, platform);
+        size_t at = place_in_set(cache, *set, key, platform);
+        forget_platform(cache, &(*set)->ways[at].platform);
+        (*set)->ways[at].platform = dcap_platform_ref(platform);
+        memcpy((*set)->ways[at].key, key, HASH_SHA256_SIZE);
+        cache->platform_count++;
     }
     pthread_rwlock_unlock(&cache->lock);
 }

@@ -11,8 +11,10 @@
 
 #define DCAP_MAX_BUNDLES 256 /* added by the operator */
 #define DCAP_MAX_PASSING 32  /* contexts of collateral that came with one call */
-#define DCAP_PLATFORM_SETS 1024
-#define DCAP_PLATFORM_WAYS 4
+/* Of 4096 platforms some 15 find their set full; room for twice as many makes it so few. */
+#define DCAP_MAX_PLATFORMS 4096
+#define DCAP_PLATFORM_SETS 512
+#define DCAP_PLATFORM_WAYS 16
 
 /* What a bundle is for, read from it before anything is verified: good for choosing, not for trust.
  */
@@ -31,7 +33,7 @@ typedef struct dcap_bundle {
     dcap_context *context; /* NULL until verified */
 } dcap_bundle;
 
-/* Platforms whose keys fall together; the youngest replaces the oldest. */
+/* Platforms whose keys fall together; the youngest replaces one of the others in turn. */
 typedef struct dcap_set {
     struct {
         uint8_t key[HASH_SHA256_SIZE];
@@ -47,6 +49,7 @@ typedef struct dcap_cache {
     dcap_context *passing[DCAP_MAX_PASSING]; /* a ring */
     size_t passing_next;
     dcap_set *sets[DCAP_PLATFORM_SETS]; /* made at first use */
+    size_t platform_count;
 } dcap_cache;
 
 /* NULL without memory. */

@@ -12,8 +12,18 @@ static int add_cert(dcap_chain *chain, pem_block *block, dstack_error *err) {
     if (chain->count == DCAP_MAX_CHAIN) {
         return error_set(err, DSTACK_E_LIMIT, "more than %d certificates", DCAP_MAX_CHAIN);
     }
+    if (chain->count == chain->cap) {
+        size_t cap = chain->cap == 0 ? 3 : DCAP_MAX_CHAIN; /* three is what chains have */
+        dcap_cert *grown = reallocarray(chain->certs, cap, sizeof *grown);
+        if (grown == NULL) {
+            return error_set(err, DSTACK_E_MEMORY, "no memory for a certificate chain");
+        }
+        chain->certs = grown;
+        chain->cap = cap;
+    }
     dcap_cert *cert = &chain->certs[chain->count++];
     cert->der = block->der;
+    cert->key = NULL;
     block->der = (dstack_buf){0};
     int rc = x509_cert_parse(&cert->x509, bytes_of_buf(&cert->der), err);
     if (rc == 0 && cert->x509.not_before > cert->x509.not_after) {
@@ -44,10 +54,7 @@ static bool pass_anchor(pem_reader *reader, const dcap_anchor *anchor) {
 
 int dcap_chain_load(dcap_chain *out, dstack_bytes pem, const dcap_anchor *anchor,
                     dstack_status leaf_status, const char *what, dstack_error *err) {
-    *out = (dcap_chain){.certs = calloc(DCAP_MAX_CHAIN, sizeof *out->certs)};
-    if (out->certs == NULL) {
-        return error_set(err, DSTACK_E_MEMORY, "no memory for a certificate chain");
-    }
+    *out = (dcap_chain){0};
     pem_reader reader;
     pem_block block = {0};
     bool found = true;

@@ -27,7 +27,7 @@ typedef struct dcap_cert {
 
 typedef struct dcap_chain {
     dcap_cert *certs;
-    size_t count;
+    size_t count, cap;
     size_t ca; /* after dcap_chain_verify: index of the one CA between leaf and anchor, or 0 */
 } dcap_chain;
 

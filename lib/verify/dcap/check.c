@@ -114,13 +114,15 @@ static int check_qe_identity(const dcap_qe_identity *want, const dstack_enclave_
     return 0;
 }
 
-static int check_quote_signature(const dstack_quote *q, dstack_error *err) {
-    DSTACK_AUTO(ecdsa_key) ecdsa_key *key = NULL;
-    if (ecdsa_key_from_point(&key, ECDSA_P256, q->attestation_key, NULL) != 0) {
-        return error_set(err, DSTACK_E_DCAP_QUOTE_SIGNATURE,
-                         "the attestation key is not a point on P-256");
-    }
-    if (!signed_by(key, q->signed_bytes, q->signature)) {
+/* known: the attestation key, or NULL where it was not seen before. */
+static int check_quote_signature(const ecdsa_key *known, const dstack_quote *q, dstack_error *err) {
+    uint8_t bytes[HASH_SHA256_SIZE];
+    dstack_bytes digest = bytes_of(bytes, sizeof bytes);
+    hash_sha256(q->signed_bytes, bytes);
+    int rc = known != NULL
+                 ? ecdsa_verify_raw(known, digest, q->signature, NULL)
+                 : ecdsa_verify_point(ECDSA_P256, q->attestation_key, digest, q->signature, NULL);
+    if (rc != 0) {
         return error_set(err, DSTACK_E_DCAP_QUOTE_SIGNATURE,
                          "the quote is not signed by its attestation key");
     }
@@ -298,7 +300,7 @@ static int check_workload(const dstack_quote *q, const dcap_check_flags *flags, 
     return 0;
 }
 
-int dcap_check_quote(const dcap_platform *p, const dstack_quote *q, const dcap_check_flags *flags,
+int dcap_check_quote(dcap_platform *p, const dstack_quote *q, const dcap_check_flags *flags,
                      dstack_quote_report *report, dstack_error *err) {
     const dcap_context *c = p->context;
     levels found = {0};
@@ -315,7 +317,8 @@ int dcap_check_quote(const dcap_platform *p, const dstack_quote *q, const dcap_c
         return error_set(err, DSTACK_E_DCAP_QE_ISVSVN,
                          "the quoting enclave's ISVSVN %u is below every level", qe_svn);
     }
-    rc = check_quote_signature(q, err);
+    const ecdsa_key *known = dcap_platform_attestation_key(p, q->attestation_key);
+    rc = check_quote_signature(known, q, err);
     if (rc == 0) {
         rc = check_tcb_info_fits(p, q, err);
     }
@@ -334,6 +337,9 @@ int dcap_check_quote(const dcap_platform *p, const dstack_quote *q, const dcap_c
         rc = fill_advisories(c, &found, report, err);
     }
     if (rc == 0) {
+        if (known == NULL) {
+            dcap_platform_keep_key(p, q->attestation_key);
+        }
         fill_report(p, q, &found, report);
     }
     return rc;

@@ -16,8 +16,8 @@ int dcap_check_identity_type(const dcap_context *context, const dstack_quote *qu
                              dstack_error *err);
 
 /* Everything from the QE report to the TD attributes, and the report. The platform holds at the
- * time of the check; report is written from its beginning, and complete on success. */
-int dcap_check_quote(const dcap_platform *platform, const dstack_quote *quote,
+ * time of the check, and keeps the attestation key of a quote that passes; report is written from its beginning, and complete on success. */
+int dcap_check_quote(dcap_platform *platform, const dstack_quote *quote,
                      const dcap_check_flags *flags, dstack_quote_report *report, dstack_error *err);
 
 #endif

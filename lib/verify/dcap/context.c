@@ -1,6 +1,7 @@
 #include "verify/dcap/context.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cursor.h"
 #include "base/error.h"
@@ -232,7 +233,7 @@ static void keep_ca(dcap_context *context, dcap_chain *chain) {
 }
 
 int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes chain_pem,
-                      int64_t now, dstack_error *err) {
+                      int64_t now, ecdsa_tables *tables, dstack_error *err) {
     DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
     DSTACK_AUTO(platform) dcap_platform *p = calloc(1, sizeof *p);
     if (p == NULL) {
@@ -254,11 +255,40 @@ int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes c
         p->context = dcap_context_ref(context);
         p->key = chain.certs[0].key;
         chain.certs[0].key = NULL;
+        p->tables = tables;
+        ecdsa_key_expect_reuse(p->key, tables);
         keep_ca(context, &chain);
         *out = p;
         p = NULL;
     }
     return rc;
+}
+
+const ecdsa_key *dcap_platform_attestation_key(const dcap_platform *platform, dstack_bytes point) {
+    for (size_t i = 0; i < DCAP_ATTESTATION_KEYS; i++) {
+        const ecdsa_key *key =
+            atomic_load_explicit(&platform->attestation_keys[i], memory_order_acquire);
+        if (key != NULL && memcmp(ecdsa_key_point(key).data + 1, point.data, point.len) == 0) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+void dcap_platform_keep_key(dcap_platform *platform, dstack_bytes point) {
+    size_t at = 0;
+    while (at < DCAP_ATTESTATION_KEYS && atomic_load(&platform->attestation_keys[at]) != NULL) {
+        at++;
+    }
+    ecdsa_key *none = NULL;
+    DSTACK_AUTO(ecdsa_key) ecdsa_key *key = NULL;
+    if (at == DCAP_ATTESTATION_KEYS || ecdsa_key_compact(&key, ECDSA_P256, point, NULL) != 0) {
+        return;
+    }
+    ecdsa_key_expect_reuse(key, platform->tables);
+    if (atomic_compare_exchange_strong(&platform->attestation_keys[at], &none, key)) {
+        key = NULL;
+    }
 }
 
 dcap_platform *dcap_platform_ref(dcap_platform *platform) {
@@ -270,6 +300,9 @@ void dcap_platform_free(dcap_platform *platform) {
     if (platform != NULL &&
         atomic_fetch_sub_explicit(&platform->references, 1, memory_order_acq_rel) == 1) {
         ecdsa_key_free(platform->key);
+        for (size_t i = 0; i < DCAP_ATTESTATION_KEYS; i++) {
+            ecdsa_key_free(atomic_load(&platform->attestation_keys[i]));
+        }
         dcap_context_free(platform->context);
         free(platform);
     }

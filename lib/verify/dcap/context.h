@@ -34,18 +34,28 @@ dcap_context *dcap_context_ref(dcap_context *context);
 void dcap_context_free(dcap_context *context);
 DSTACK_AUTO_DEFINE(context, dcap_context, dcap_context_free)
 
+#define DCAP_ATTESTATION_KEYS 2
+
 /* One platform: its PCK certificate verified under a context's anchor and lists. */
 typedef struct dcap_platform {
     atomic_uint references;
     dcap_context *context;
     ecdsa_key *key; /* of the PCK certificate */
+    /* Attestation keys of quotes that passed, each set once: a quoting enclave keeps its key, and a
+     * new one comes with an update, as new collateral does. */
+    _Atomic(ecdsa_key *) attestation_keys[DCAP_ATTESTATION_KEYS];
+    ecdsa_tables *tables; /* for keys that come again and again */
     dstack_pck_info pck;
     dcap_validity validity; /* PCK path and PCK CRL */
 } dcap_platform;
 
-/* chain: PEM. */
+/* chain: PEM. tables outlives the platform. */
 int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes chain, int64_t now,
-                      dstack_error *err);
+                      ecdsa_tables *tables, dstack_error *err);
+/* The platform's key with these 64 bytes, or NULL. */
+const ecdsa_key *dcap_platform_attestation_key(const dcap_platform *platform, dstack_bytes point);
+/* Keeps a key under which a quote of this platform passed every check. */
+void dcap_platform_keep_key(dcap_platform *platform, dstack_bytes point);
 dcap_platform *dcap_platform_ref(dcap_platform *platform);
 void dcap_platform_free(dcap_platform *platform);
 DSTACK_AUTO_DEFINE(platform, dcap_platform, dcap_platform_free)

@@ -308,7 +308,8 @@ dstack_bytes json_in_string(json_in *in) {
         return (dstack_bytes){NULL, 0};
     }
     const uint8_t *start = in->c.data + in->c.pos;
-    for (size_t i = 0; i < cursor_left(&in->c); i++) {
+    const size_t left = cursor_left(&in->c);
+    for (size_t i = 0; i < left; i++) {
         if (start[i] == '"') {
             dstack_bytes text = cursor_take(&in->c, i);
             cursor_skip(&in->c, 1);

@@ -228,11 +228,11 @@ static bool decode_module(const dcap_module *module, module_values *out) {
 }
 
 static const dcap_module *find_module(const dcap_tcb_info *info, unsigned version) {
-    char id[16];
-    snprintf(id, sizeof id, "TDX_%02X", version);
+    static const char digits[] = "0123456789ABCDEF";
+    const char id[] = {'T', 'D', 'X', '_', digits[version >> 4 & 15], digits[version & 15], '\0'};
     for (size_t i = 0; i < info->module_count; i++) {
         dstack_bytes have = info->modules[i].id;
-        if (have.len == strlen(id) && strncasecmp((const char *)have.data, id, have.len) == 0) {
+        if (have.len == sizeof id - 1 && strncasecmp((const char *)have.data, id, have.len) == 0) {
             return &info->modules[i];
         }
     }

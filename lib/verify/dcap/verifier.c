@@ -8,13 +8,16 @@
 #include "verify/dcap/cache.h"
 #include "verify/dcap/check.h"
 #include "verify/dcap/collateral.h"
-#include "verify/dcap/intel_root.h"
 #include "verify/dcap/pck.h"
+
+/* Of keys of platforms, 148 KiB each. */
+#define PLATFORM_TABLES 16
 
 struct dstack_verifier {
     dcap_anchor *anchors;
     size_t anchor_count;
     dcap_check_flags flags;
+    ecdsa_tables tables;
     dcap_cache *cache;
 };
 
@@ -26,13 +29,13 @@ static bool names_enforced(dstack_names_rule rule, bool builtin) {
     return rule == DSTACK_NAMES_ENFORCE || (rule == DSTACK_NAMES_DEFAULT && builtin);
 }
 
-static int add_anchor(dstack_verifier *v, const char *name, bool builtin, dstack_bytes der,
-                      dstack_names_rule names, dstack_error *err) {
+/* root: NULL for Intel's. */
+static int add_anchor(dstack_verifier *v, const dstack_trust_root *root, dstack_names_rule names,
+                      dstack_error *err) {
     dcap_anchor *anchor = &v->anchors[v->anchor_count++];
-    anchor->enforce_names = names_enforced(names, builtin);
-    bool enforce = anchor->enforce_names;
-    int rc = dcap_anchor_load(anchor, name, builtin, der, err);
-    anchor->enforce_names = enforce;
+    int rc = root == NULL ? dcap_anchor_builtin(anchor, err)
+                          : dcap_anchor_load(anchor, root->name, false, root->cert, err);
+    anchor->enforce_names = names_enforced(names, root == NULL);
     return rc;
 }
 
@@ -52,14 +55,14 @@ int dstack_verifier_new(dstack_verifier **out, const dstack_verifier_options *op
     if (v == NULL || v->anchors == NULL || v->cache == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for a verifier");
     }
+    atomic_init(&v->tables.left, PLATFORM_TABLES);
     v->flags = (dcap_check_flags){o->allow_debug, o->allow_service_td};
     int rc = 0;
     if (!o->no_builtin_root) {
-        rc = add_anchor(v, "intel-sgx-root-ca", true,
-                        bytes_of(dcap_intel_root, sizeof dcap_intel_root), o->names, err);
+        rc = add_anchor(v, NULL, o->names, err);
     }
     for (size_t i = 0; rc == 0 && i < o->root_count; i++) {
-        rc = add_anchor(v, o->roots[i].name, false, o->roots[i].cert, o->names, err);
+        rc = add_anchor(v, &o->roots[i], o->names, err);
     }
     if (rc == 0) {
         *out = v;
@@ -164,7 +167,7 @@ static int open_platform(dstack_verifier *v, dstack_collateral *collateral, cons
                        s->quote.cert_type);
     }
     if (rc == 0) {
-        rc = dcap_platform_new(out, context, s->chain, s->now, err);
+        rc = dcap_platform_new(out, context, s->chain, s->now, &v->tables, err);
     }
     if (rc == 0) {
         dcap_cache_store_platform(v->cache, s->key, *out);

@@ -1,5 +1,8 @@
-/* ECDSA: both backends give one verdict on every signature, good or crafted. */
+/* ECDSA: both backends, and a key with a table of its multiples, give one verdict on every
+ * signature, good or crafted. */
 #include "check.h"
+
+#include <openssl/bn.h>
 
 #include "crypto/ecdsa.h"
 #include "crypto/ecdsa_backend.h"
@@ -24,6 +27,8 @@ typedef struct subject {
     size_t size;
     ecdsa_private *key;
     ecdsa_key *loaded[BACKENDS];
+    ecdsa_key *reused; /* one that has its table, on P-256 */
+    ecdsa_tables tables;
     uint8_t digest[64];
     uint8_t raw[ECDSA_MAX_RAW_SIZE];
 } subject;
@@ -39,9 +44,24 @@ static void subject_make(subject *s, ecdsa_curve curve) {
                   err);
     }
     assert_ok(ecdsa_sign_raw(s->key, bytes_of(s->digest, s->size), s->raw, &err), err);
+    assert_ok(ecdsa_key_load(&s->reused, &ecdsa_libcrypto, curve,
+                             ecdsa_key_point(ecdsa_private_public(s->key)), &err),
+              err);
+    s->tables.left = 1;
+    ecdsa_key_expect_reuse(s->reused, &s->tables);
+    for (int i = 0; i < (curve == ECDSA_P256 ? ECDSA_TABLE_AFTER : 1); i++) {
+        assert_false(ecdsa_key_has_table(s->reused));
+        assert_ok(ecdsa_verify_raw(s->reused, bytes_of(s->digest, s->size),
+                                   bytes_of(s->raw, 2 * s->size), &err),
+                  err);
+    }
+    assert_int_equal(ecdsa_key_has_table(s->reused), curve == ECDSA_P256);
+    assert_int_equal(s->tables.left, curve == ECDSA_P256 ? 0 : 1);
 }
 
 static void subject_clear(subject *s) {
+    ecdsa_key_free(s->reused);
+    assert_int_equal(s->tables.left, 1);
     ecdsa_private_free(s->key);
     for (size_t b = 0; b < BACKENDS; b++) {
         ecdsa_key_free(s->loaded[b]);
@@ -53,6 +73,7 @@ static bool raw_holds(const subject *s, dstack_bytes digest, dstack_bytes raw) {
     int first = ecdsa_verify_raw(s->loaded[0], digest, raw, NULL);
     int second = ecdsa_verify_raw(s->loaded[1], digest, raw, NULL);
     assert_int_equal(first, second);
+    assert_int_equal(ecdsa_verify_raw(s->reused, digest, raw, NULL), first);
     return first == 0;
 }
 
@@ -61,6 +82,7 @@ static bool der_holds(const subject *s, dstack_bytes der) {
     int first = ecdsa_verify_der(s->loaded[0], digest, der, NULL);
     int second = ecdsa_verify_der(s->loaded[1], digest, der, NULL);
     assert_int_equal(first, second);
+    assert_int_equal(ecdsa_verify_der(s->reused, digest, der, NULL), first);
     return first == 0;
 }
 
@@ -218,6 +240,159 @@ static void raw_signatures_of_other_lengths_are_refused(void **state) {
             assert_true(raw_holds(&s, bytes_of(s.digest, s.size), bytes_of(padded, len)) ==
                         (len == 2 * s.size));
         }
+    }
+}
+
+/* Bytes that a seed makes: the same in every run. */
+static void put_noise(uint8_t *out, size_t len, uint32_t seed) {
+    uint8_t block[HASH_SHA512_SIZE];
+    hash_once(HASH_SHA512, bytes_of(&seed, sizeof seed), block);
+    memcpy(out, block, len);
+}
+
+static void random_and_altered_signatures_get_one_verdict(void **state) {
+    (void)state;
+    subject s;
+    subject_make(&s, ECDSA_P256);
+    for (uint32_t i = 0; i < 1500; i++) {
+        uint8_t digest[32], raw[64];
+        put_noise(digest, sizeof digest, i);
+        assert_int_equal(ecdsa_sign_raw(s.key, bytes_of(digest, 32), raw, NULL), 0);
+        assert_true(raw_holds(&s, bytes_of(digest, 32), bytes_of(raw, 64)));
+        raw[i % 64] ^= (uint8_t)(1 << i % 8);
+        assert_false(raw_holds(&s, bytes_of(digest, 32), bytes_of(raw, 64)));
+        put_noise(raw, sizeof raw, ~i);
+        assert_false(raw_holds(&s, bytes_of(digest, 32), bytes_of(raw, 64)));
+    }
+    subject_clear(&s);
+}
+
+/* Numbers modulo the order of P-256, for signatures that drive a verification into a corner. */
+typedef struct numbers {
+    BN_CTX *ctx;
+    BIGNUM *n, *d, *r, *e, *s, *k;
+} numbers;
+
+static numbers numbers_new(const subject *s) {
+    numbers m = {BN_CTX_new(), NULL, BN_new(), BN_new(), BN_new(), BN_new(), BN_new()};
+    BN_hex2bn(&m.n, order_hex[ECDSA_P256]);
+    BN_bin2bn(ecdsa_private_scalar(s->key).data, 32, m.d);
+    return m;
+}
+
+static void numbers_free(numbers *m) {
+    BIGNUM *all[] = {m->n, m->d, m->r, m->e, m->s, m->k};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        BN_free(all[i]);
+    }
+    BN_CTX_free(m->ctx);
+}
+
+/* u1 G = -(u2 Q): the sum is the point at infinity, which has no x. */
+static void a_sum_at_infinity_is_refused(void **state) {
+    (void)state;
+    subject s;
+    subject_make(&s, ECDSA_P256);
+    numbers m = numbers_new(&s);
+    uint8_t digest[32];
+    BN_bin2bn(s.raw, 32, m.r);
+    assert_int_equal(BN_mod_mul(m.e, m.r, m.d, m.n, m.ctx), 1);
+    assert_int_equal(BN_sub(m.e, m.n, m.e), 1); /* e = -r d */
+    assert_int_equal(BN_bn2binpad(m.e, digest, 32), 32);
+    assert_false(raw_holds(&s, bytes_of(digest, 32), bytes_of(s.raw, 64)));
+    memset(digest, 0, sizeof digest); /* and u1 = 0: the sum is u2 Q alone */
+    assert_false(raw_holds(&s, bytes_of(digest, 32), bytes_of(s.raw, 64)));
+    numbers_free(&m);
+    subject_clear(&s);
+}
+
+/* u1 G = u2 Q: adding them is doubling. With R = k G, r = x(R), e = r d and s = 2 r d / k the
+ * signature is a good one; k and r come from signing: s' = (e' + r d) / k gives k. */
+static void a_signature_whose_halves_are_equal_is_good(void **state) {
+    (void)state;
+    subject s;
+    subject_make(&s, ECDSA_P256);
+    numbers m = numbers_new(&s);
+    uint8_t digest[32], raw[64];
+    BN_bin2bn(s.raw, 32, m.r);
+    BN_bin2bn(s.raw + 32, 32, m.s);
+    BN_bin2bn(s.digest, 32, m.e);
+    assert_non_null(BN_mod_inverse(m.s, m.s, m.n, m.ctx));
+    assert_int_equal(BN_mod_mul(m.k, m.r, m.d, m.n, m.ctx), 1); /* r d */
+    assert_int_equal(BN_mod_add(m.e, m.e, m.k, m.n, m.ctx), 1);
+    assert_int_equal(BN_mod_mul(m.s, m.e, m.s, m.n, m.ctx), 1); /* k */
+    assert_int_equal(BN_bn2binpad(m.k, digest, 32), 32);
+    assert_non_null(BN_mod_inverse(m.s, m.s, m.n, m.ctx));
+    assert_int_equal(BN_mod_lshift1(m.k, m.k, m.n, m.ctx), 1);
+    assert_int_equal(BN_mod_mul(m.s, m.k, m.s, m.n, m.ctx), 1);
+    memcpy(raw, s.raw, 32);
+    assert_int_equal(BN_bn2binpad(m.s, raw + 32, 32), 32);
+    assert_int_equal(ecdsa_verify_raw(s.loaded[0], bytes_of(digest, 32), bytes_of(raw, 64), NULL),
+                     0);
+    assert_int_equal(ecdsa_verify_raw(s.reused, bytes_of(digest, 32), bytes_of(raw, 64), NULL), 0);
+    /* nettle takes the two points for different ones and refuses; see ecdsa.h */
+    numbers_free(&m);
+    subject_clear(&s);
+}
+
+/* With a digest of zero u1 G is the point at infinity; s = r d / k makes that a good signature. */
+static void a_zero_digest_can_be_signed(void **state) {
+    (void)state;
+    subject s;
+    subject_make(&s, ECDSA_P256);
+    uint8_t zero[32] = {0};
+    assert_int_equal(ecdsa_sign_raw(s.key, bytes_of(zero, 32), s.raw, NULL), 0);
+    assert_true(raw_holds(&s, bytes_of(zero, 32), bytes_of(s.raw, 64)));
+    s.raw[40] ^= 1;
+    assert_false(raw_holds(&s, bytes_of(zero, 32), bytes_of(s.raw, 64)));
+    subject_clear(&s);
+}
+
+static void a_table_is_made_only_where_one_is_left(void **state) {
+    (void)state;
+    subject s;
+    subject_make(&s, ECDSA_P256);
+    dstack_bytes point = ecdsa_key_point(ecdsa_private_public(s.key));
+    dstack_bytes digest = bytes_of(s.digest, 32), raw = bytes_of(s.raw, 64);
+    ecdsa_key *second = NULL;
+    assert_int_equal(ecdsa_key_load(&second, &ecdsa_libcrypto, ECDSA_P256, point, NULL), 0);
+    ecdsa_key_expect_reuse(second, &s.tables); /* the subject's key has the only one */
+    for (int i = 0; i < ECDSA_TABLE_AFTER; i++) {
+        assert_int_equal(ecdsa_verify_raw(second, digest, raw, NULL), 0);
+    }
+    assert_false(ecdsa_key_has_table(second));
+    s.tables.left = 1;
+    for (int i = 0; i < ECDSA_TABLE_AFTER; i++) {
+        assert_int_equal(ecdsa_verify_raw(second, digest, raw, NULL), 0);
+    }
+    assert_true(ecdsa_key_has_table(second));
+    ecdsa_key_free(second);
+    s.tables.left = 0;
+    subject_clear(&s);
+}
+
+static void keys_that_keep_nothing_verify_alike(void **state) {
+    (void)state;
+    subject s;
+    FOR_EACH_CURVE(s) {
+        dstack_bytes point = ecdsa_key_point(ecdsa_private_public(s.key));
+        dstack_bytes digest = bytes_of(s.digest, s.size), raw = bytes_of(s.raw, 2 * s.size);
+        uint8_t bad[ECDSA_MAX_POINT_SIZE];
+        DSTACK_AUTO(ecdsa_key) ecdsa_key *compact = NULL, *off = NULL;
+        assert_int_equal(ecdsa_key_compact(&compact, s.curve, point, NULL), 0);
+        assert_int_equal(ecdsa_verify_raw(compact, digest, raw, NULL), 0);
+        assert_int_equal(ecdsa_verify_point(s.curve, point, digest, raw, NULL), 0);
+        memcpy(bad, point.data, point.len);
+        bad[point.len - 1] ^= 1;
+        point = bytes_of(bad, point.len);
+        assert_int_equal(ecdsa_key_compact(&off, s.curve, point, NULL), 0);
+        assert_int_equal(ecdsa_verify_raw(off, digest, raw, NULL), DSTACK_E_CRYPTO);
+        assert_int_equal(ecdsa_verify_point(s.curve, point, digest, raw, NULL), DSTACK_E_CRYPTO);
+        assert_int_equal(
+            ecdsa_verify_point(s.curve, bytes_of(bad, point.len - 2), digest, raw, NULL),
+            DSTACK_E_FORMAT);
+        s.raw[5] ^= 1;
+        assert_int_equal(ecdsa_verify_raw(compact, digest, raw, NULL), DSTACK_E_CRYPTO);
     }
 }
 
@@ -412,6 +587,12 @@ int main(void) {
         cmocka_unit_test(the_other_half_of_s_is_a_valid_signature),
         cmocka_unit_test(only_the_canonical_der_is_accepted),
         cmocka_unit_test(raw_signatures_of_other_lengths_are_refused),
+        cmocka_unit_test(random_and_altered_signatures_get_one_verdict),
+        cmocka_unit_test(a_sum_at_infinity_is_refused),
+        cmocka_unit_test(a_signature_whose_halves_are_equal_is_good),
+        cmocka_unit_test(a_zero_digest_can_be_signed),
+        cmocka_unit_test(a_table_is_made_only_where_one_is_left),
+        cmocka_unit_test(keys_that_keep_nothing_verify_alike),
         cmocka_unit_test(points_off_the_curve_are_refused),
         cmocka_unit_test(backends_agree_on_thousands_of_flipped_bits),
         cmocka_unit_test(deterministic_signatures_are_those_of_rfc_6979),
