@@ -6,6 +6,8 @@
 #include "crypto/ecdsa_backend.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -74,10 +76,64 @@ static bool verify(const void *key, ecdsa_curve curve, dstack_bytes digest, cons
  * use it, so the equation of FIPS 186-5, section 6.4.2, is put together here from libcrypto's
  * operations. All of it is public. */
 
-static void *table_make(const uint8_t *point) {
-    pthread_once(&groups_once, groups_make);
-    const EC_GROUP *base = groups[ECDSA_P256];
-    EC_GROUP *own = base == NULL ? NULL : EC_GROUP_dup(base);
+/* Numbers and points that one verification works with. */
+typedef struct scratch {
+    BN_CTX *ctx;
+    EC_POINT *sum, *part;
+} scratch;
+
+/* Scratch is kept for the next verification, so that none of them needs memory: one for each of
+ * this many threads at a time. */
+#define SPARE_SCRATCH 4
+
+typedef struct key_table {
+    EC_GROUP *own; /* its generator is the key */
+    _Atomic(scratch *) spare[SPARE_SCRATCH];
+} key_table;
+
+static void scratch_free(scratch *s) {
+    if (s != NULL) {
+        EC_POINT_free(s->part);
+        EC_POINT_free(s->sum);
+        BN_CTX_free(s->ctx);
+        free(s);
+    }
+}
+
+static scratch *scratch_new(void) {
+    scratch *s = calloc(1, sizeof *s);
+    if (s != NULL) {
+        s->ctx = BN_CTX_new();
+        s->sum = EC_POINT_new(groups[ECDSA_P256]);
+        s->part = EC_POINT_new(groups[ECDSA_P256]);
+        if (s->ctx == NULL || s->sum == NULL || s->part == NULL) {
+            scratch_free(s);
+            s = NULL;
+        }
+    }
+    return s;
+}
+
+static scratch *scratch_take(key_table *table) {
+    scratch *s = NULL;
+    for (size_t i = 0; s == NULL && i < SPARE_SCRATCH; i++) {
+        s = atomic_exchange(&table->spare[i], NULL);
+    }
+    return s != NULL ? s : scratch_new();
+}
+
+static void scratch_give(key_table *table, scratch *s) {
+    for (size_t i = 0; s != NULL && i < SPARE_SCRATCH; i++) {
+        scratch *none = NULL;
+        if (atomic_compare_exchange_strong(&table->spare[i], &none, s)) {
+            s = NULL;
+        }
+    }
+    scratch_free(s);
+}
+
+static EC_GROUP *group_with_generator(const EC_GROUP *base, const uint8_t *point) {
+    EC_GROUP *own = EC_GROUP_dup(base);
     EC_POINT *generator = own == NULL ? NULL : EC_POINT_new(own);
     bool made = generator != NULL && EC_POINT_oct2point(own, generator, point, 65, NULL) == 1 &&
                 EC_GROUP_set_generator(own, generator, EC_GROUP_get0_order(base),
@@ -91,41 +147,59 @@ static void *table_make(const uint8_t *point) {
     return own;
 }
 
-static void table_free(void *table) {
-    EC_GROUP_free(table);
+static void table_free(void *made) {
+    key_table *table = made;
+    for (size_t i = 0; table != NULL && i < SPARE_SCRATCH; i++) {
+        scratch_free(atomic_load(&table->spare[i]));
+    }
+    EC_GROUP_free(table == NULL ? NULL : table->own);
+    free(table);
+}
+
+static void *table_make(const uint8_t *point) {
+    pthread_once(&groups_once, groups_make);
+    const EC_GROUP *base = groups[ECDSA_P256];
+    key_table *table = base == NULL ? NULL : calloc(1, sizeof *table);
+    if (table != NULL) {
+        table->own = group_with_generator(base, point);
+    }
+    if (table != NULL && table->own == NULL) {
+        free(table);
+        table = NULL;
+    }
+    return table;
 }
 
 /* x(u1 G + u2 Q) mod n = r, where u1 = e / s and u2 = r / s. */
 static bool equation_holds(const EC_GROUP *own, const uint8_t *digest, const uint8_t *raw,
-                           BN_CTX *ctx, EC_POINT *sum, EC_POINT *part) {
+                           scratch *at) {
     const EC_GROUP *base = groups[ECDSA_P256];
     const BIGNUM *n = EC_GROUP_get0_order(base);
+    BN_CTX *ctx = at->ctx;
     BIGNUM *r = BN_CTX_get(ctx), *s = BN_CTX_get(ctx), *u1 = BN_CTX_get(ctx);
     BIGNUM *u2 = BN_CTX_get(ctx), *x = BN_CTX_get(ctx);
     return x != NULL && BN_bin2bn(raw, 32, r) != NULL && BN_bin2bn(raw + 32, 32, s) != NULL &&
            BN_bin2bn(digest, 32, u1) != NULL && BN_mod_inverse(s, s, n, ctx) != NULL &&
            BN_mod_mul(u1, u1, s, n, ctx) == 1 && BN_mod_mul(u2, r, s, n, ctx) == 1 &&
-           EC_POINT_mul(base, sum, u1, NULL, NULL, ctx) == 1 &&
-           EC_POINT_mul(own, part, u2, NULL, NULL, ctx) == 1 &&
-           EC_POINT_add(base, sum, sum, part, ctx) == 1 &&
-           EC_POINT_is_at_infinity(base, sum) == 0 &&
-           EC_POINT_get_affine_coordinates(base, sum, x, NULL, ctx) == 1 &&
+           EC_POINT_mul(base, at->sum, u1, NULL, NULL, ctx) == 1 &&
+           EC_POINT_mul(own, at->part, u2, NULL, NULL, ctx) == 1 &&
+           EC_POINT_add(base, at->sum, at->sum, at->part, ctx) == 1 &&
+           EC_POINT_is_at_infinity(base, at->sum) == 0 &&
+           EC_POINT_get_affine_coordinates(base, at->sum, x, NULL, ctx) == 1 &&
            BN_nnmod(x, x, n, ctx) == 1 && BN_cmp(x, r) == 0;
 }
 
-static bool table_verify(const void *table, dstack_bytes digest, const uint8_t *raw) {
-    BN_CTX *ctx = BN_CTX_new();
-    EC_POINT *sum = EC_POINT_new(groups[ECDSA_P256]);
-    EC_POINT *part = EC_POINT_new(groups[ECDSA_P256]);
+static bool table_verify(const void *made, dstack_bytes digest, const uint8_t *raw) {
+    key_table *table =
+        (key_table *)(uintptr_t)made; /* its multiples do not change, its scratch does */
+    scratch *at = scratch_take(table);
     bool good = false;
-    if (ctx != NULL && sum != NULL && part != NULL) {
-        BN_CTX_start(ctx);
-        good = equation_holds(table, digest.data, raw, ctx, sum, part); /* the leftmost 256 bits */
-        BN_CTX_end(ctx);
+    if (at != NULL) {
+        BN_CTX_start(at->ctx);
+        good = equation_holds(table->own, digest.data, raw, at); /* the leftmost 256 bits */
+        BN_CTX_end(at->ctx);
     }
-    EC_POINT_free(part);
-    EC_POINT_free(sum);
-    BN_CTX_free(ctx);
+    scratch_give(table, at);
     return good;
 }
 
