@@ -16,6 +16,7 @@
 #include <dstack/measure.h>
 #include <dstack/policy.h>
 #include <dstack/quote.h>
+#include <dstack/snp.h>
 #include <dstack/status.h>
 #include <dstack/tee.h>
 #include <dstack/tls.h>

@@ -124,7 +124,7 @@ static bool revoked_parse(x509_crl *crl) {
     return sound;
 }
 
-static int tbs_parse(x509_crl *crl, dstack_bytes *algorithm, dstack_error *err) {
+static int tbs_parse(x509_crl *crl, bool bare, dstack_bytes *algorithm, dstack_error *err) {
     x509_signature_algorithm known;
     dstack_bytes oid, extensions = {0};
     cursor list;
@@ -151,12 +151,12 @@ static int tbs_parse(x509_crl *crl, dstack_bytes *algorithm, dstack_error *err) 
                        crl->revoked_count);
     }
     if (rc == 0 && extensions.len == 0) {
-        rc = error_set(err, DSTACK_E_FORMAT, "CRL has no extensions");
+        return bare ? 0 : error_set(err, DSTACK_E_FORMAT, "CRL has no extensions");
     }
     return rc != 0 ? rc : extensions_parse(crl, extensions, err);
 }
 
-int x509_crl_parse(x509_crl *out, dstack_bytes der, dstack_error *err) {
+static int parse(x509_crl *out, dstack_bytes der, bool bare, dstack_error *err) {
     dstack_bytes inner_algorithm = {0};
     *out = (x509_crl){.der = der};
     if (der.len > X509_MAX_CRL_SIZE) {
@@ -172,13 +172,21 @@ int x509_crl_parse(x509_crl *out, dstack_bytes der, dstack_error *err) {
     der_leave(&outer, &c);
     int rc = der_finish(&outer, "CRL", err);
     if (rc == 0) {
-        rc = tbs_parse(out, &inner_algorithm, err);
+        rc = tbs_parse(out, bare, &inner_algorithm, err);
     }
     if (rc == 0 && !bytes_equal(algorithm, inner_algorithm)) {
         rc = error_set(err, DSTACK_E_FORMAT,
                        "CRL names one signature algorithm inside and another outside");
     }
     return rc;
+}
+
+int x509_crl_parse(x509_crl *out, dstack_bytes der, dstack_error *err) {
+    return parse(out, der, false, err);
+}
+
+int x509_crl_parse_bare(x509_crl *out, dstack_bytes der, dstack_error *err) {
+    return parse(out, der, true, err);
 }
 
 int x509_crl_verify_signature(const x509_crl *crl, const ecdsa_key *issuer_key, dstack_error *err) {

@@ -36,6 +36,9 @@ typedef struct x509_crl {
 
 /* Parses one list, checks every entry; nothing may follow it. Both dates must be present. */
 int x509_crl_parse(x509_crl *out, dstack_bytes der, dstack_error *err);
+/* The same, taking also a list without any extension, though RFC 5280 wants its number: for issuers
+ * other than Intel. */
+int x509_crl_parse_bare(x509_crl *out, dstack_bytes der, dstack_error *err);
 
 int x509_crl_verify_signature(const x509_crl *crl, const ecdsa_key *issuer_key, dstack_error *err);
 
