@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "base/auto.h"
+#include "base/yaml.h"
 
 #include <dstack/bytes.h>
 
@@ -81,9 +82,5 @@ void config_describe(const config_key *keys, size_t count, dstack_buf *out);
 /* Parsers of the text forms, for other inputs. */
 int config_parse_duration(const char *text, int64_t *ms, dstack_error *err);
 int config_parse_size(const char *text, size_t *bytes, dstack_error *err);
-
-/* YAML or JSON text to JSON, refusing duplicate keys, aliases and more than `limit` bytes; for
- * allow-lists and other documents. NULL on failure. */
-json_t *yaml_to_json(dstack_bytes text, size_t limit, const char *what, dstack_error *err);
 
 #endif

@@ -388,6 +388,9 @@ DSTACK_API const char *dstack_verified_advisory(const dstack_verified *verified,
 DSTACK_API const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *verified);
 /** The anchor of the operating system image claim. */
 DSTACK_API dstack_anchor dstack_verified_image_anchor(const dstack_verified *verified);
+/** True when the registers were found to follow from the image of that hash. False when no check was
+ * given: then the hash is a text beside the evidence. */
+DSTACK_API bool dstack_verified_image_checked(const dstack_verified *verified);
 /** True when the evidence chains to a root that the operator pinned instead of the vendor's. */
 DSTACK_API bool dstack_verified_external_root(const dstack_verified *verified);
 DSTACK_API size_t dstack_verified_claim_count(const dstack_verified *verified);

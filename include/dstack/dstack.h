@@ -5,6 +5,7 @@
 #include <dstack/acme.h>
 #include <dstack/agent.h>
 #include <dstack/attestation.h>
+#include <dstack/attestation_policy.h>
 #include <dstack/bytes.h>
 #include <dstack/cert.h>
 #include <dstack/collateral.h>

@@ -99,6 +99,10 @@ dstack_anchor dstack_verified_image_anchor(const dstack_verified *v) {
     return v->image_anchor;
 }
 
+bool dstack_verified_image_checked(const dstack_verified *v) {
+    return v->image_checked;
+}
+
 bool dstack_verified_external_root(const dstack_verified *v) {
     return !v->quote.anchor.builtin;
 }

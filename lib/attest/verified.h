@@ -19,6 +19,7 @@ struct dstack_verified {
     dstack_quote_report quote;
     dstack_identity identity;
     dstack_anchor image_anchor;
+    bool image_checked; /* the registers were held against an image or its document */
     bool mr_config_bound;
     verified_claim claims[VERIFIED_CLAIMS_MAX];
     size_t claim_count;

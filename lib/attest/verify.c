@@ -174,6 +174,7 @@ static int check_image(const dstack_attestation *a, const dstack_td_report *td,
     if (rc == 0 && stated->len > 0 && memcmp(stated->data, hash, sizeof hash) != 0) {
         rc = error_set(err, DSTACK_E_REFUSED, "os_image_hash of vm_config is not the image's");
     }
+    verified->image_checked = rc == 0;
     return rc == 0 ? attest_value_set(stated, bytes_of(hash, sizeof hash), "os_image_hash", err)
                    : rc;
 }

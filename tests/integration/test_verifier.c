@@ -48,6 +48,51 @@ static void sec_26_a_minted_image_hash_is_self_asserted_until_an_image_vouches(v
     assert_string_equal(text_at(after, "trust", "os_image_source"), "image");
 }
 
+static void a_policy_decides_over_true_evidence_and_is_read_again(void **state) {
+    verifier_world *v = *state;
+    char text[700], root[65];
+    uint8_t digest[32];
+    hash_sha256(sim_keys_root(v->w.keys), digest);
+    hex_encode(bytes_of(digest, sizeof digest), root);
+    snprintf(text, sizeof text,
+             "version: 1\nid: mine\nhardware_roots: ['%s']\nos_image_hashes: ['%s']\n"
+             "apps: [{app_id: '%s', compose_hashes: ['%s']}]\n"
+             "anchors: {os_image_hash: [policy]}\n",
+             root, v->w.image.image.os_image_hash, v->w.app_id, v->w.compose_hash);
+    world_write(&v->w, "policy.yaml", text);
+    vworld_configure(v, "policy: policy.yaml\n");
+    vworld_run(v);
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    DSTACK_AUTO(json) json_t *good = vworld_verify(v, body);
+    assert_string_equal(text_at(good, "reason", NULL), "");
+    assert_string_equal(claim_anchor(good, "os_image_hash"), "policy");
+    const json_t *policy = json_object_get(json_object_get(good, "trust"), "policy");
+    assert_string_equal(text_at(policy, "policy_id", NULL), "mine");
+    /* a broken document does not take the old one away */
+    world_write(&v->w, "policy.yaml", "version: 1\napps: []\n");
+    kill(v->w.pid, SIGHUP);
+    usleep(300000);
+    DSTACK_AUTO(json) json_t *still = vworld_verify(v, body);
+    assert_true(json_is_true(json_object_get(still, "is_valid")));
+    world_write(&v->w, "policy.yaml", "version: 1\n"); /* the simulated root is not the vendor's */
+    kill(v->w.pid, SIGHUP);
+    DSTACK_AUTO(json) json_t *bad = NULL;
+    for (int i = 0; i < 200; i++) {
+        json_decref(bad);
+        bad = vworld_verify(v, body);
+        if (!json_is_true(json_object_get(bad, "is_valid"))) {
+            break;
+        }
+        usleep(10000);
+    }
+    assert_false(json_is_true(json_object_get(bad, "is_valid")));
+    assert_non_null(strstr(text_at(bad, "reason", NULL), "hardware_roots"));
+    /* what was found is told all the same */
+    assert_true(flag_at(bad, "quote_verified"));
+    assert_string_equal(text_at(json_object_get(bad, "details"), "app_info", "app_id"),
+                        v->w.app_id);
+}
+
 static void sec_35_freshness_rests_on_a_stated_source_of_time(void **state) {
     verifier_world *v = *state;
     vworld_run(v);
@@ -222,6 +267,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         CASE(a_guest_is_verified_and_every_claim_names_its_anchor),
         CASE(sec_26_a_minted_image_hash_is_self_asserted_until_an_image_vouches),
+        CASE(a_policy_decides_over_true_evidence_and_is_read_again),
         CASE(sec_35_freshness_rests_on_a_stated_source_of_time),
         CASE(what_was_expected_of_report_data_is_demanded),
         CASE(evidence_that_was_touched_is_refused),

@@ -6,6 +6,11 @@
 #include "base/cursor.h"
 #include "base/json.h"
 
+/* Everything about the evidence itself held; a policy may still have refused it. */
+static bool held(const verdict *v) {
+    return v->stage >= STAGE_POLICY;
+}
+
 static json_t *text_or_null(const char *text) {
     return text != NULL && text[0] != '\0' ? json_string(text) : json_null();
 }
@@ -23,7 +28,7 @@ static json_t *advisories(const dstack_verified *v) {
 }
 
 static json_t *key_provider(const verdict *v) {
-    if (!v->valid) {
+    if (!held(v)) {
         return json_null();
     }
     char name[32];
@@ -38,7 +43,7 @@ static json_t *key_provider(const verdict *v) {
 
 static json_t *app_info(const verdict *v) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
-    if (!v->valid ||
+    if (!held(v) ||
         dstack_identity_to_json(dstack_verified_identity(v->verified), &text, NULL) != 0) {
         return json_null();
     }
@@ -53,9 +58,9 @@ static json_t *details(const verdict *v) {
     const dstack_verified *known = v->verified;
     json_t *d = json_object();
     put(d, "quote_verified", json_boolean(known != NULL));
-    put(d, "event_log_verified", json_boolean(v->valid));
-    put(d, "os_image_hash_verified", json_boolean(v->valid && v->source != IMAGE_NONE));
-    put(d, "acpi_tables_verified", json_boolean(v->valid && v->acpi_recomputed));
+    put(d, "event_log_verified", json_boolean(held(v)));
+    put(d, "os_image_hash_verified", json_boolean(held(v) && v->source != IMAGE_NONE));
+    put(d, "acpi_tables_verified", json_boolean(held(v) && v->acpi_recomputed));
     put(d, "os_image_is_dev", v->image_known ? json_boolean(v->is_dev) : json_null());
     put(d, "os_image_version", text_or_null(v->image_known ? v->version : NULL));
     put(d, "tee_variant",

@@ -115,35 +115,64 @@ static int add_folder(engine *e, const char *path, dstack_error *err) {
     return error_prefix(err, rc, "image %s", path);
 }
 
-int engine_open(engine *out, const engine_options *options, dstack_error *err) {
-    DSTACK_AUTO(engine) engine e = {0};
-    int rc = open_trust(&e, options->tdx_root, err);
+int engine_load_policy(engine *e, const char *path, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    dstack_attestation_policy *policy = NULL;
+    int rc = file_read(path, DSTACK_ATTESTATION_POLICY_MAX, &text, err);
+    rc = rc != 0 ? rc : dstack_attestation_policy_parse(&policy, bytes_of_buf(&text), err);
+    if (rc != 0) {
+        return error_prefix(err, rc, "%s", path);
+    }
+    pthread_rwlock_wrlock(&e->policy_lock);
+    dstack_attestation_policy *old = e->policy;
+    e->policy = policy;
+    pthread_rwlock_unlock(&e->policy_lock);
+    dstack_attestation_policy_free(old);
+    return 0;
+}
+
+static int fill(engine *e, const engine_options *options, dstack_error *err) {
+    int rc = open_trust(e, options->tdx_root, err);
     for (size_t i = 0; rc == 0 && i < options->collateral_count; i++) {
-        rc = add_collateral(&e, options->collateral[i], err);
+        rc = add_collateral(e, options->collateral[i], err);
     }
     for (size_t i = 0; rc == 0 && i < options->image_dir_count; i++) {
-        rc = add_folder(&e, options->image_dirs[i], err);
+        rc = add_folder(e, options->image_dirs[i], err);
     }
     if (rc == 0) {
-        e.fetcher =
+        e->fetcher =
             collateral_fetcher_new(options->pccs, options->pccs_count, options->pccs_timeout_ms);
-        rc = e.fetcher != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+        rc = e->fetcher != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     if (rc == 0 && options->download) {
-        e.store = image_store_new(&options->store, err);
-        rc = e.store != NULL ? 0 : DSTACK_E_MEMORY;
+        e->store = image_store_new(&options->store, err);
+        rc = e->store != NULL ? 0 : DSTACK_E_MEMORY;
     }
-    if (rc == 0) {
-        *out = e;
-        e = (engine){0};
+    if (rc == 0 && options->policy != NULL && options->policy[0] != '\0') {
+        rc = engine_load_policy(e, options->policy, err);
+    }
+    return rc;
+}
+
+int engine_open(engine *out, const engine_options *options, dstack_error *err) {
+    *out = (engine){.open = true};
+    pthread_rwlock_init(&out->policy_lock, NULL);
+    int rc = fill(out, options, err);
+    if (rc != 0) {
+        engine_close(out);
     }
     return rc;
 }
 
 void engine_close(engine *e) {
+    if (!e->open) {
+        return;
+    }
     for (size_t i = 0; i < e->folder_count; i++) {
         free(e->folders[i].path);
     }
+    dstack_attestation_policy_free(e->policy);
+    pthread_rwlock_destroy(&e->policy_lock);
     collateral_fetcher_free(e->fetcher);
     image_store_free(e->store);
     dstack_verifier_free(e->verifier);

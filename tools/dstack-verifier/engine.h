@@ -2,7 +2,10 @@
 #ifndef VERIFIER_ENGINE_H
 #define VERIFIER_ENGINE_H
 
+#include <pthread.h>
+
 #include <dstack/attestation.h>
+#include <dstack/attestation_policy.h>
 #include <dstack/cert.h>
 #include <dstack/verifier.h>
 
@@ -12,6 +15,7 @@
 #include "service/collateral.h"
 
 DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
+DSTACK_AUTO_DEFINE(policy, dstack_attestation_policy, dstack_attestation_policy_free)
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 
 #define ENGINE_ROOTS_MAX 16
@@ -27,7 +31,8 @@ typedef struct engine_options {
     int64_t pccs_timeout_ms;
     const char *const *image_dirs; /* folders of images that the operator vouches for */
     size_t image_dir_count;
-    bool download; /* by the options below */
+    const char *policy; /* document that every attestation must satisfy; NULL or "": none */
+    bool download;      /* by the options below */
     image_store_options store;
 } engine_options;
 
@@ -44,9 +49,15 @@ typedef struct engine {
     image_store *store; /* NULL: nothing is downloaded */
     engine_folder folders[ENGINE_FOLDERS_MAX];
     size_t folder_count;
+    bool open;
+    pthread_rwlock_t policy_lock; /* of the pointer below */
+    dstack_attestation_policy *policy;
 } engine;
 
+/* The engine stays where it is until it is closed. */
 int engine_open(engine *out, const engine_options *options, dstack_error *err);
+/* Reads the policy again; on failure the old one stays. */
+int engine_load_policy(engine *e, const char *path, dstack_error *err);
 void engine_close(engine *e);
 DSTACK_AUTO_DEFINE_CLEAR(engine, engine, engine_close)
 
@@ -65,6 +76,7 @@ typedef enum verdict_stage {
     STAGE_QUOTE, /* evidence, report data, event log against registers */
     STAGE_IMAGE,
     STAGE_IDENTITY,
+    STAGE_POLICY, /* the evidence holds; the operator's policy refuses */
     STAGE_DONE,
 } verdict_stage;
 
@@ -78,6 +90,7 @@ typedef struct verdict {
     bool has_quote;            /* the quote below was verified, whatever failed later */
     dstack_quote_report quote;
     bool config_unreadable; /* `verified` is then what holds with an empty configuration */
+    dstack_attestation_decision *decision; /* NULL without a policy, or before it was asked */
     image_source source;
     bool acpi_recomputed;
     bool image_known; /* is_dev and version below come from an image's metadata */

@@ -18,6 +18,7 @@ void verdict_clear(verdict *v) {
     dstack_attestation_free(v->owned);
     dstack_cert_free(v->cert);
     dstack_verified_free(v->verified);
+    dstack_attestation_decision_free(v->decision);
     *v = (verdict){0};
 }
 
@@ -125,6 +126,20 @@ static void keep_quote(engine *e, verdict *v) {
     }
 }
 
+static void apply_policy(engine *e, verdict *v) {
+    int rc = 0;
+    pthread_rwlock_rdlock(&e->policy_lock);
+    if (e->policy != NULL) {
+        rc = dstack_attestation_policy_decide(e->policy, v->verified, &v->decision, &v->error);
+    }
+    pthread_rwlock_unlock(&e->policy_lock);
+    v->valid = rc == 0;
+    v->stage = STAGE_DONE;
+    if (rc != 0) {
+        refuse(v, STAGE_POLICY, "Refused", v->error.message);
+    }
+}
+
 static void judge(engine *e, const char *vm_config, const uint8_t *report_data, verdict *v) {
     image_run run = {.e = e, .v = v};
     dstack_attestation_options options = {
@@ -140,8 +155,7 @@ static void judge(engine *e, const char *vm_config, const uint8_t *report_data, 
     int rc =
         dstack_attestation_verify(e->verifier, v->attestation, &options, &v->verified, &v->error);
     if (rc == 0) {
-        v->valid = true;
-        v->stage = STAGE_DONE;
+        apply_policy(e, v);
     } else if (run.reached) {
         refuse(v, STAGE_IMAGE, "OS image hash verification failed",
                without_prefix(message, "OS image: "));

@@ -11,6 +11,17 @@ static int fail(const dstack_error *err) {
     return 1;
 }
 
+static void run(engine *e, const char *policy) {
+    while (daemon_wait(-1) == DAEMON_RELOAD) {
+        dstack_error err = {0};
+        if (policy[0] != '\0' && engine_load_policy(e, policy, &err) != 0) {
+            LOG_ERROR("the old policy stays in force", "reason", err.message);
+        } else if (policy[0] != '\0') {
+            LOG_INFO("policy read again");
+        }
+    }
+}
+
 int main(int argc, char **argv) {
     if (oneshot_wanted(argc, argv)) {
         return oneshot_main(argc, argv);
@@ -34,7 +45,6 @@ int main(int argc, char **argv) {
     snprintf(text, sizeof text, "serving on %s:%d", config_str(config, "address"),
              (int)config_int(config, "port"));
     daemon_ready(text);
-    while (daemon_wait(-1) != DAEMON_STOP) {
-    }
+    run(&e, config_str(config, "policy"));
     return 0;
 }

@@ -28,6 +28,7 @@ typedef struct command_line {
     const char *verify_cert;
     const char *config; /* keys of the service's file that concern trust */
     const char *root;
+    const char *policy;
     list collateral, pccs, images;
     const char *now;
     bool insecure;
@@ -46,7 +47,8 @@ static int usage(void) {
     fprintf(
         stderr,
         "usage: dstack-verifier --verify FILE | --verify-cert FILE [--config FILE] [--root FILE]\n"
-        "         [--collateral FILE]... [--pccs URL]... [--image DIR]... [--now UNIX]\n");
+        "         [--collateral FILE]... [--pccs URL]... [--image DIR]... [--policy FILE]\n        "
+        " [--now UNIX]\n");
     return 2;
 }
 
@@ -60,7 +62,7 @@ static int add(list *to, const char *item) {
 }
 
 static int read_options(int argc, char **argv, command_line *out) {
-    enum { VERIFY = 1, VERIFY_CERT, CONFIG, ROOT, COLLATERAL, PCCS, IMAGE, NOW, INSECURE };
+    enum { VERIFY = 1, VERIFY_CERT, CONFIG, ROOT, COLLATERAL, PCCS, IMAGE, POLICY, NOW, INSECURE };
     static const struct option long_options[] = {
         {"verify", required_argument, NULL, VERIFY},
         {"verify-cert", required_argument, NULL, VERIFY_CERT},
@@ -69,6 +71,7 @@ static int read_options(int argc, char **argv, command_line *out) {
         {"collateral", required_argument, NULL, COLLATERAL},
         {"pccs", required_argument, NULL, PCCS},
         {"image", required_argument, NULL, IMAGE},
+        {"policy", required_argument, NULL, POLICY},
         {"now", required_argument, NULL, NOW},
         {"insecure-dev", no_argument, NULL, INSECURE},
         {NULL, 0, NULL, 0},
@@ -97,6 +100,9 @@ static int read_options(int argc, char **argv, command_line *out) {
             break;
         case IMAGE:
             rc = add(&out->images, optarg);
+            break;
+        case POLICY:
+            out->policy = optarg;
             break;
         case NOW:
             out->now = optarg;
@@ -130,6 +136,9 @@ static int open_engine(const command_line *line, const service_config *config, e
     verifier_settings_engine(config, &options);
     if (line->root != NULL) {
         options.tdx_root = line->root;
+    }
+    if (line->policy != NULL) {
+        options.policy = line->policy;
     }
     if (line->collateral.count > 0) {
         options.collateral = line->collateral.items;
@@ -242,6 +251,9 @@ static int verify_cert_file(const command_line *line, engine *e, int64_t now) {
     /* The certificate answers for its key and evidence; which image runs is told beside it. */
     if (v.stage == STAGE_DECODE) {
         return refuse_cert(v.reason);
+    }
+    if (v.stage == STAGE_POLICY) {
+        return refuse_cert(v.error.message);
     }
     if (v.stage == STAGE_QUOTE) {
         error_set(&err, DSTACK_E_REFUSED,

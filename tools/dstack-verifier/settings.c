@@ -14,6 +14,9 @@ static const config_key keys[] = {
     {"rate", CONFIG_INT, "50", "requests per second and address, 0: any"},
     {"burst", CONFIG_INT, "100", "how many of them may come at once"},
     {"metrics", CONFIG_BOOL, "true", "serve /metrics"},
+    {"policy", CONFIG_PATH, "",
+     "document that an attestation must satisfy (docs/attestation-policy.md); read again on "
+     "SIGHUP"},
     {"images", CONFIG_LIST, "", "folders of guest images that you vouch for"},
     {"image_cache_dir", CONFIG_PATH, "/tmp/dstack-verifier/cache",
      "where downloaded images are kept"},
@@ -85,6 +88,7 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
 
 void verifier_settings_engine(const service_config *config, engine_options *out) {
     *out = (engine_options){
+        .policy = config_str(config, "policy"),
         .tdx_root = config_str(config, "attestation.root_ca.tdx"),
         .pccs_timeout_ms = config_duration_ms(config, "attestation.urls.timeout"),
     };

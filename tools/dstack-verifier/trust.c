@@ -146,6 +146,10 @@ static void identity_step(json_t *steps, const verdict *v) {
     input(at, "key provider", id->key_provider_info);
 }
 
+static dstack_anchor anchor_now(const verdict *v, const char *claim, dstack_anchor anchor) {
+    return v->decision == NULL ? anchor : dstack_attestation_decision_anchor(v->decision, claim);
+}
+
 static const char *image_detail(const verdict *v) {
     switch (v->source) {
     case IMAGE_FOLDER:
@@ -167,13 +171,31 @@ static void image_step(json_t *steps, const verdict *v) {
              v->reason);
         return;
     }
+    dstack_anchor anchor = dstack_verified_image_anchor(v->verified);
     json_t *at = step(steps, "image", "quote", "Operating system image", STEP_OK,
-                      dstack_verified_image_anchor(v->verified), image_detail(v));
+                      anchor_now(v, "os_image_hash", anchor), image_detail(v));
     input_value(at, "os_image_hash", &dstack_verified_identity(v->verified)->os_image_hash);
     input(at, "source", image_source_name(v->source));
     if (v->image_known) {
         input(at, "version", v->version);
         input(at, "development image", v->is_dev ? "yes" : "no");
+    }
+}
+
+static void policy_step(json_t *steps, const verdict *v) {
+    if (v->decision == NULL) {
+        return;
+    }
+    bool accepted = dstack_attestation_decision_accepts(v->decision);
+    json_t *at = step(steps, "policy", "app", "Policy", accepted ? STEP_OK : STEP_FAILED,
+                      DSTACK_ANCHOR_POLICY,
+                      accepted ? "Every rule of this verifier's policy holds" : v->reason);
+    dstack_attestation_rule rule;
+    for (size_t i = 0; dstack_attestation_decision_rule(v->decision, i, &rule); i++) {
+        char text[400];
+        snprintf(text, sizeof text, "%s: found %.150s, wanted %.150s",
+                 rule.holds ? "holds" : "refused", rule.found, rule.wanted);
+        input(at, rule.name, text);
     }
 }
 
@@ -198,13 +220,16 @@ static json_t *steps_json(const verdict *v) {
     log_step(steps, v);
     identity_step(steps, v);
     image_step(steps, v);
+    policy_step(steps, v);
     return steps;
 }
 
-static json_t *claims_json(const dstack_verified *verified) {
+static json_t *claims_json(const verdict *v) {
     json_t *list = json_array();
     dstack_attestation_claim claim;
-    for (size_t i = 0; verified != NULL && dstack_verified_claim(verified, i, &claim); i++) {
+    bool held = v->stage >= STAGE_POLICY;
+    for (size_t i = 0; held && dstack_verified_claim(v->verified, i, &claim); i++) {
+        claim.anchor = anchor_now(v, claim.name, claim.anchor);
         json_array_append_new(list,
                               json_pack("{s:s, s:s, s:s}", "name", claim.name, "value", claim.value,
                                         "anchor", dstack_anchor_name(claim.anchor)));
@@ -212,14 +237,21 @@ static json_t *claims_json(const dstack_verified *verified) {
     return list;
 }
 
+static json_t *policy_json(const verdict *v) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    return v->decision == NULL || dstack_attestation_decision_to_json(v->decision, &text, NULL) != 0
+               ? NULL
+               : json_parse(bytes_of_buf(&text), SIZE_MAX, "policy", NULL);
+}
+
 json_t *trust_json(const verdict *v) {
-    const dstack_verified *known = v->valid ? v->verified : NULL;
+    bool held = v->stage >= STAGE_POLICY;
+    dstack_anchor image = held ? dstack_verified_image_anchor(v->verified) : DSTACK_ANCHOR_NONE;
     return json_pack(
-        "{s:{s:I, s:s}, s:s, s:s, s:b, s:o, s:o}", "time", "unix", (json_int_t)v->now, "source",
-        v->now_given ? "given by the caller" : "host time", "os_image_anchor",
-        dstack_anchor_name(known != NULL ? dstack_verified_image_anchor(known)
-                                         : DSTACK_ANCHOR_NONE),
-        "os_image_source", image_source_name(v->valid ? v->source : IMAGE_NONE), "external_root",
-        v->verified != NULL && dstack_verified_external_root(v->verified), "claims",
-        claims_json(known), "steps", steps_json(v));
+        "{s:{s:I, s:s}, s:s, s:s, s:b, s:o*, s:o, s:o}", "time", "unix", (json_int_t)v->now,
+        "source", v->now_given ? "given by the caller" : "host time", "os_image_anchor",
+        dstack_anchor_name(held ? anchor_now(v, "os_image_hash", image) : image), "os_image_source",
+        image_source_name(held ? v->source : IMAGE_NONE), "external_root",
+        v->verified != NULL && dstack_verified_external_root(v->verified), "policy", policy_json(v),
+        "claims", claims_json(v), "steps", steps_json(v));
 }

@@ -64,7 +64,7 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     if (rc == 0) {
         rc = dstack_attestation_verify(options.verifier, a, &options.attestation, &verified, err);
     }
-    return rc == 0 ? evidence_print(cli, "Attestation verified", verified, err) : rc;
+    return rc == 0 ? evidence_print(cli, "Attestation verified", &options, verified, err) : rc;
 }
 
 static const struct cli_command attestation_decode = {
@@ -84,7 +84,9 @@ static const struct cli_command attestation_verify = {
     .summary = "Verify an attestation end to end",
     .usage = "FILE [--collateral FILE] [--root FILE] [--image DIR] [--policy FILE] [--now UNIX]",
     .help = "Every claim is printed with the anchor that it rests on: measured, reference-image,\n"
-            "policy, or self-asserted.",
+            "policy, or self-asserted. A policy with \"version\" holds rules about the whole: "
+            "platform,\n"
+            "TCB, app, image, keys, anchors; without it, about TCB levels alone.",
     .options = evidence_cli_options,
     .min_args = 1,
     .max_args = 1,

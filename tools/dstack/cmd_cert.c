@@ -62,6 +62,10 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     if (rc == 0 && (attested || cli_has(cli, "collateral"))) {
         rc = evidence_options_read(cli, &options, err);
     }
+    if (rc == 0 && cli_has(cli, "policy") && !attested) {
+        rc = error_set(err, DSTACK_E_REFUSED,
+                       "the certificate carries no attestation for the policy to judge");
+    }
     if (rc == 0 && ca.len == 0 && !attested) {
         rc = cli_usage(err, "the certificate carries no attestation: --ca FILE is needed");
     }
@@ -80,7 +84,7 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     };
     rc = dstack_cert_verify(options.verifier, cert, &check, &verified, err);
     if (rc != 0 || verified != NULL) {
-        return rc != 0 ? rc : evidence_print(cli, "Certificate verified", verified, err);
+        return rc != 0 ? rc : evidence_print(cli, "Certificate verified", &options, verified, err);
     }
     DSTACK_AUTO(json) json_t *object = cert_json(cert, err);
     if (object == NULL) {

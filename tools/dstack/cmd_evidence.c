@@ -6,6 +6,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/yaml.h"
 #include "verify/dcap/collateral.h"
 
 const struct cli_option evidence_cli_options[] = {
@@ -13,7 +14,7 @@ const struct cli_option evidence_cli_options[] = {
     {"pccs", 0, "URL", "server to fetch collateral from (repeat for more, tried in order)"},
     {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of Intel's"},
     {"image", 0, "DIR", "guest image folder: the registers must be those of this image"},
-    {"policy", 0, "FILE", "which TCB levels pass (YAML or JSON)"},
+    {"policy", 0, "FILE", "what is accepted (YAML or JSON)"},
     {"report-data", 0, "HEX", "refuse unless the evidence binds these 64 bytes"},
     {"nonce", 0, "HEX", "refuse unless it binds these bytes with zeros after them"},
     {NULL, 0, NULL, NULL},
@@ -22,6 +23,7 @@ const struct cli_option evidence_cli_options[] = {
 void evidence_options_clear(evidence_options *options) {
     dstack_verifier_free(options->verifier);
     dstack_policy_free(options->policy);
+    dstack_attestation_policy_free(options->whole);
     *options = (evidence_options){0};
 }
 
@@ -63,6 +65,20 @@ static int choose_collateral(struct cli *cli, evidence_options *out,
     return 0;
 }
 
+/* A document with the key "version" is about the whole attestation, one without about TCB levels. */
+static int read_policy(const char *path, evidence_options *out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    int rc = cli_read(path, DSTACK_ATTESTATION_POLICY_MAX, &text, err);
+    if (rc != 0) {
+        return rc;
+    }
+    DSTACK_AUTO(json)
+    json_t *document = yaml_to_json(bytes_of_buf(&text), DSTACK_ATTESTATION_POLICY_MAX, path, NULL);
+    return json_object_get(document, "version") != NULL
+               ? dstack_attestation_policy_parse(&out->whole, bytes_of_buf(&text), err)
+               : cli_read_policy(path, &out->policy, err);
+}
+
 int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *err) {
     bool bound = false;
     dstack_collateral_source source = NULL;
@@ -71,7 +87,7 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         rc = choose_collateral(cli, out, &source, err);
     }
     if (rc == 0 && cli_has(cli, "policy")) {
-        rc = cli_read_policy(cli_value(cli, "policy", NULL), &out->policy, err);
+        rc = read_policy(cli_value(cli, "policy", NULL), out, err);
     }
     if (rc == 0) {
         rc = cli_hex_fixed(cli, "report-data", out->report_data, sizeof out->report_data, &bound,
@@ -92,28 +108,63 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         .report_data = bound ? out->report_data : NULL,
         .collateral = source,
         .collateral_user = &out->servers,
-        .image = image == NULL ? NULL : dstack_measure_image_check,
+        /* a policy may name the image: then the registers are held against it also without a copy */
+        .image = image == NULL && out->whole == NULL ? NULL : dstack_measure_image_check,
         .image_user = (void *)image,
     };
     return rc;
 }
 
-int evidence_print(struct cli *cli, const char *title, const dstack_verified *verified,
-                   dstack_error *err) {
+static int print_json(struct cli *cli, const dstack_verified *verified,
+                      const dstack_attestation_decision *decision, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0}, rules = {0};
+    int rc = dstack_verified_to_json(verified, &text, err);
+    if (rc == 0 && decision != NULL) {
+        rc = dstack_attestation_decision_to_json(decision, &rules, err);
+    }
+    DSTACK_AUTO(json)
+    json_t *object = rc == 0 ? json_parse(bytes_of_buf(&text), SIZE_MAX, "report", err) : NULL;
+    if (object == NULL) {
+        return rc != 0 ? rc : (int)err->status;
+    }
+    if (decision != NULL) {
+        json_object_set_new(object, "policy",
+                            json_parse(bytes_of_buf(&rules), SIZE_MAX, "policy", NULL));
+    }
+    return cli_print_json(cli, object, err);
+}
+
+static dstack_anchor anchor_of(const dstack_attestation_decision *decision,
+                               const dstack_attestation_claim *claim) {
+    return decision == NULL ? claim->anchor
+                            : dstack_attestation_decision_anchor(decision, claim->name);
+}
+
+int evidence_print(struct cli *cli, const char *title, const evidence_options *options,
+                   const dstack_verified *verified, dstack_error *err) {
+    DSTACK_AUTO(decision) dstack_attestation_decision *decision = NULL;
+    if (options->whole != NULL) {
+        int rc = dstack_attestation_policy_decide(options->whole, verified, &decision, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     if (cli->json) {
-        DSTACK_AUTO(buf) dstack_buf text = {0};
-        int rc = dstack_verified_to_json(verified, &text, err);
-        DSTACK_AUTO(json)
-        json_t *object = rc == 0 ? json_parse(bytes_of_buf(&text), SIZE_MAX, "report", err) : NULL;
-        return object == NULL ? err->status : cli_print_json(cli, object, err);
+        return print_json(cli, verified, decision, err);
     }
     cli_heading(cli, "%s", title);
     dstack_attestation_claim claim;
     for (size_t i = 0; dstack_verified_claim(verified, i, &claim); i++) {
-        cli_field(cli, claim.name, "%s  [%s]", claim.value, dstack_anchor_name(claim.anchor));
+        cli_field(cli, claim.name, "%s  [%s]", claim.value,
+                  dstack_anchor_name(anchor_of(decision, &claim)));
     }
     for (size_t i = 0; i < dstack_verified_advisory_count(verified); i++) {
         cli_field(cli, "advisory", "%s", dstack_verified_advisory(verified, i));
+    }
+    dstack_attestation_rule rule;
+    for (size_t i = 0; decision != NULL && dstack_attestation_decision_rule(decision, i, &rule);
+         i++) {
+        cli_field(cli, i == 0 ? "policy" : "", "%s holds", rule.name);
     }
     return 0;
 }

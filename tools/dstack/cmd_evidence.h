@@ -3,11 +3,13 @@
 #define DSTACK_CMD_EVIDENCE_H
 
 #include <dstack/attestation.h>
+#include <dstack/attestation_policy.h>
 
 #include "cli.h"
 #include "cli_trust.h"
 
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
+DSTACK_AUTO_DEFINE(decision, dstack_attestation_decision, dstack_attestation_decision_free)
 
 #define EVIDENCE_SERVERS_MAX 16
 
@@ -16,7 +18,8 @@ extern const struct cli_option evidence_cli_options[];
 
 typedef struct evidence_options {
     dstack_verifier *verifier;
-    dstack_policy *policy;
+    dstack_policy *policy;            /* of TCB levels alone */
+    dstack_attestation_policy *whole; /* of everything: a document with "version" */
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     const char *urls[EVIDENCE_SERVERS_MAX];
     dstack_collateral_servers servers;
@@ -27,9 +30,10 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
 void evidence_options_clear(evidence_options *options);
 DSTACK_AUTO_DEFINE_CLEAR(evidence_options, evidence_options, evidence_options_clear)
 
-/* The claims with their anchors; the whole report with --json. */
-int evidence_print(struct cli *cli, const char *title, const dstack_verified *verified,
-                   dstack_error *err);
+/* Applies the whole policy, when one was given; then the claims with their anchors and the policy's
+ * rules, or the whole report with --json. */
+int evidence_print(struct cli *cli, const char *title, const evidence_options *options,
+                   const dstack_verified *verified, dstack_error *err);
 /* The attestation of a verification request: {"attestation": hex} or {"quote", "event_log"}. */
 int evidence_from_request(dstack_bytes json, dstack_attestation **out, dstack_error *err);
 

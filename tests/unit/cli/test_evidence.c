@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include "cli.h"
+#include "crypto/hash.h"
 
 extern const struct cli_command cli_command_attestation, cli_command_eventlog, cli_command_cert,
     cli_command_compose, cli_command_env;
@@ -26,11 +27,11 @@ static int tear_down(void **state) {
     return system(command);
 }
 
-/* Writes a file into the test's folder; the path stays valid until the next four calls. */
+/* Writes a file into the test's folder; the path stays valid until the next eight calls. */
 static const char *file(const char *name, dstack_bytes content) {
-    static char paths[4][128];
+    static char paths[8][128];
     static size_t next;
-    char *path = paths[next++ % 4];
+    char *path = paths[next++ % 8];
     dstack_error err = {0};
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     assert_ok(file_write_atomic(path, content, 0600, &err), err);
@@ -187,6 +188,55 @@ static void attestation_verify_names_root_and_anchors(void **state) {
         1);
 }
 
+static void attestation_verify_holds_evidence_to_a_whole_policy(void **state) {
+    need_shared_data();
+    static const char anchor[] = MOCK "roots/tdx.pem", now[] = "1795267944";
+    DSTACK_AUTO(json) json_t *cases = load_json(MOCK "cases.json");
+    DSTACK_AUTO(buf) dstack_buf request = {0}, bundle = {0};
+    dstack_error err = {0};
+    const json_t *item = json_array_get(cases, 0);
+    assert_ok(json_write(json_object_get(item, "request"), false, &request, &err), err);
+    dstack_collateral *collateral = mock_collateral();
+    assert_ok(dstack_collateral_to_json(collateral, false, &bundle, &err), err);
+    dstack_collateral_free(collateral);
+    const char *evidence = file("request.json", bytes_of_buf(&request));
+    const char *json = file("collateral.json", bytes_of_buf(&bundle));
+    const json_t *info =
+        json_object_get(json_object_get(json_object_get(item, "response"), "details"), "app_info");
+    DSTACK_AUTO(buf) dstack_buf pem = {0}, text = {0};
+    uint8_t digest[32];
+    load_file(anchor, &pem);
+    pem_reader reader;
+    DSTACK_AUTO(pem_block) pem_block block = {0};
+    bool found = false;
+    pem_reader_init(&reader, bytes_of_buf(&pem));
+    assert_ok(pem_next(&reader, &block, &found, &err), err);
+    hash_sha256(bytes_of_buf(&block.der), digest);
+    buf_put_str(&text, "version: 1\nhardware_roots: ['");
+    buf_put_hex(&text, bytes_of(digest, sizeof digest));
+    buf_put_fmt(&text, "']\nos_image_hashes: ['%s']\nanchors: {os_image_hash: [policy]}\n",
+                text_of(info, "os_image_hash"));
+    const char *good = file("good.yaml", bytes_of_buf(&text));
+    DSTACK_AUTO(json) json_t *answer = NULL;
+    assert_int_equal(run(&answer, ARGS("attestation", "verify", evidence, "--collateral", json,
+                                       "--root", anchor, "--now", now, "--policy", good)),
+                     0);
+    assert_true(json_is_true(json_object_get(json_object_get(answer, "policy"), "accepted")));
+    const char *bad = file("bad.yaml", bytes_of_str("version: 1\n"));
+    DSTACK_AUTO(json) json_t *refused = NULL;
+    assert_int_equal(run(&refused, ARGS("attestation", "verify", evidence, "--collateral", json,
+                                        "--root", anchor, "--now", now, "--policy", bad)),
+                     1);
+    assert_non_null(
+        strstr(text_of(json_object_get(refused, "error"), "message"), "hardware_roots"));
+    const char *broken = file("broken.yaml", bytes_of_str("version: 1\napp: 1\n"));
+    DSTACK_AUTO(json) json_t *error = NULL;
+    assert_int_equal(run(&error, ARGS("attestation", "verify", evidence, "--collateral", json,
+                                      "--root", anchor, "--now", now, "--policy", broken)),
+                     1);
+    assert_non_null(strstr(text_of(json_object_get(error, "error"), "message"), "unknown key app"));
+}
+
 static void cert_inspect_and_verify_read_a_chain(void **state) {
     need_shared_data();
     DSTACK_AUTO(json) json_t *leaf = load_json(SHARED_DATA "attestation/ratls/leaf-simulated.json");
@@ -209,6 +259,7 @@ int main(void) {
         cmocka_unit_test(eventlog_replay_gives_registers),
         cmocka_unit_test(attestation_decode_reads_hex_and_binary),
         cmocka_unit_test(attestation_verify_names_root_and_anchors),
+        cmocka_unit_test(attestation_verify_holds_evidence_to_a_whole_policy),
         cmocka_unit_test(cert_inspect_and_verify_read_a_chain),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

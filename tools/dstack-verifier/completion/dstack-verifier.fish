@@ -9,6 +9,7 @@ complete -c dstack-verifier -l root -r -d 'trust these roots'
 complete -c dstack-verifier -l collateral -r -d 'collateral bundle'
 complete -c dstack-verifier -l pccs -x -d 'collateral server'
 complete -c dstack-verifier -l image -r -d 'image folder'
+complete -c dstack-verifier -l policy -r -d 'policy document'
 complete -c dstack-verifier -l now -x -d 'judge as of this time'
 complete -c dstack-verifier -l version
 complete -c dstack-verifier -l help

@@ -4,12 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libfyaml.h>
+#include "config.h"
 
+#if DSTACK_HAVE_FYAML
+#include <libfyaml.h>
+#endif
+
+#include "base/auto.h"
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
-#include "service/config.h"
+#include "base/yaml.h"
+
+#if DSTACK_HAVE_FYAML
 
 #define DEPTH_MAX 32
 
@@ -168,3 +175,12 @@ json_t *yaml_to_json(dstack_bytes text, size_t limit, const char *what, dstack_e
     fy_document_destroy(document);
     return value;
 }
+
+#else
+
+json_t *yaml_to_json(dstack_bytes text, size_t limit, const char *what, dstack_error *err) {
+    error_set(err, DSTACK_E_UNSUPPORTED, "%s: this build reads no YAML", what);
+    return NULL;
+}
+
+#endif
