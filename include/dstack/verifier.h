@@ -192,6 +192,33 @@ DSTACK_API int dstack_verifier_check_with(dstack_verifier *verifier, dstack_byte
                                           int64_t now, dstack_quote_report *report,
                                           dstack_error *err);
 
+/** One quote of a batch. Start with all members zero but those that are set. */
+typedef struct dstack_quote_check {
+    dstack_bytes quote;            /**< In: binary. */
+    dstack_collateral *collateral; /**< In: this one and no other; NULL: what was added. */
+    const dstack_quote_expectations *expectations; /**< In: may be NULL. */
+    dstack_quote_report *report;                   /**< In: where the report goes; may be NULL. */
+    int result;         /**< Out: what dstack_verifier_check would have returned. */
+    dstack_error error; /**< Out: why, where result is not 0. */
+} dstack_quote_check;
+
+/** Most threads that dstack_verifier_check_many uses, the caller's included. */
+#define DSTACK_CHECK_MANY_MAX_THREADS 64
+
+/**
+ * Verifies many quotes on many cores: each as dstack_verifier_check or dstack_verifier_check_with
+ * does, with the same verdict. The calling thread works too; the others live as long as the call.
+ *
+ * @param threads  how many work at most, the caller included; 0: one for each core that the calling
+ *                 thread may run on. Never more than DSTACK_CHECK_MANY_MAX_THREADS, nor than one
+ *                 for eight quotes.
+ * @return 0 when every quote passed; otherwise the result of the first in order that did not.
+ *         All of them have been judged either way.
+ */
+DSTACK_API int dstack_verifier_check_many(dstack_verifier *verifier, dstack_quote_check *checks,
+                                          size_t count, int64_t now, unsigned threads,
+                                          dstack_error *err);
+
 /** True when the verifier has collateral for the platform of this quote that is still within its
  * dates at @p now: a caller need not fetch any. */
 DSTACK_API bool dstack_verifier_has_collateral(dstack_verifier *verifier, dstack_bytes quote,

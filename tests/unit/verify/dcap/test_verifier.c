@@ -434,6 +434,59 @@ static void threads_share_a_verifier(void **state) {
     dstack_verifier_free(c.v);
 }
 
+enum { BATCH = 200 };
+
+/* Good and bad quotes in turn, with collateral of their own or what was added. */
+static void a_batch_gives_each_quote_the_verdict_it_gets_alone(void **state) {
+    DSTACK_AUTO(made) made m;
+    DSTACK_AUTO(buf) dstack_buf bad = {0};
+    made_spec s;
+    made_spec_init(&s);
+    made_build(&s, &m);
+    dstack_verifier *v = made_verifier(&m, (dstack_verifier_options){0});
+    assert_int_equal(add(v, &m), 0);
+    buf_put_bytes(&bad, bytes_of_buf(&m.quote));
+    bad.data[100] ^= 1;
+    static const unsigned threads[] = {0, 1, 3, 1000};
+    dstack_quote_check *checks = calloc(BATCH, sizeof *checks);
+    dstack_quote_report *reports = calloc(BATCH, sizeof *reports);
+    for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+        for (size_t i = 0; i < BATCH; i++) {
+            checks[i] = (dstack_quote_check){
+                .quote = i % 7 == 5 ? bytes_of_buf(&bad) : bytes_of_buf(&m.quote),
+                .collateral = i % 2 == 0 ? m.collateral : NULL,
+                .report = i % 3 == 0 ? NULL : &reports[i],
+                .result = 1,
+            };
+        }
+        dstack_error err = {0};
+        int rc = dstack_verifier_check_many(v, checks, BATCH, MADE_NOW, threads[t], &err);
+        assert_int_equal(rc, DSTACK_E_DCAP_QUOTE_SIGNATURE);
+        assert_non_null(strstr(err.message, "quote 5: "));
+        for (size_t i = 0; i < BATCH; i++) {
+            int want = i % 7 == 5 ? DSTACK_E_DCAP_QUOTE_SIGNATURE : 0;
+            assert_int_equal(checks[i].result, want);
+            assert_int_equal(checks[i].error.status, want);
+            if (want == 0 && i % 3 != 0) {
+                assert_memory_equal(reports[i].body, dstack_quote_report_td(&reports[i]), 584);
+                assert_string_equal(reports[i].anchor.name, "made root");
+            }
+        }
+    }
+    dstack_error err = {0};
+    assert_int_equal(dstack_verifier_check_many(v, NULL, 0, MADE_NOW, 0, &err), 0);
+    assert_int_equal(dstack_verifier_check_many(v, checks, 5, MADE_NOW, 0, &err), 0);
+    /* the report data of the first quote that fails decide the result */
+    uint8_t wanted[64] = {1};
+    dstack_quote_expectations expectations = {.report_data = wanted};
+    checks[3].expectations = &expectations;
+    assert_int_equal(dstack_verifier_check_many(v, checks, 8, MADE_NOW, 2, &err),
+                     DSTACK_E_DCAP_REPORT_DATA);
+    free(checks);
+    free(reports);
+    dstack_verifier_free(v);
+}
+
 static void more_bundles_than_are_kept_push_out_the_oldest(void **state) {
     DSTACK_AUTO(made) made first, other;
     made_spec s;
@@ -471,6 +524,7 @@ int main(void) {
         cmocka_unit_test(sec_32_no_bit_of_a_real_quote_can_be_changed),
         cmocka_unit_test(sec_32_no_byte_of_the_signed_texts_and_lists_can_be_changed),
         cmocka_unit_test(threads_share_a_verifier),
+        cmocka_unit_test(a_batch_gives_each_quote_the_verdict_it_gets_alone),
         cmocka_unit_test(more_bundles_than_are_kept_push_out_the_oldest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
