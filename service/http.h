@@ -60,6 +60,9 @@ dstack_bytes http_request_client_cert(const http_request *request);
  * most HTTP_CLIENT_CERTS_MAX are kept). Empty past the last. */
 #define HTTP_CLIENT_CERTS_MAX 6
 dstack_bytes http_request_client_cert_at(const http_request *request, size_t i);
+/* 32 bytes that only the two ends of this TLS connection know (RFC 9266, tls-exporter); false on
+ * plain connections, before TLS 1.3, and for clients that showed no certificate. */
+bool http_request_channel_binding(const http_request *request, uint8_t out[32]);
 /* What the i-th '*' or the final '**' of the route's pattern matched, percent-decoded; NULL past
  * the last. Never holds a zero byte; a '*' match never holds '/'. */
 const char *http_request_capture(const http_request *request, size_t i);

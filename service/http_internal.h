@@ -28,6 +28,8 @@ typedef struct http_connection {
     size_t client_cert_end[HTTP_CLIENT_CERTS_MAX];
     size_t client_cert_count;
     bool client_cert_known;
+    uint8_t binding[32]; /* of the channel, where a certificate was shown */
+    bool bound;
     void *data;
     void (*free_data)(void *);
 } http_connection;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dstack/tls.h>
+
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
@@ -217,6 +219,14 @@ static void remember_client_certs(http_connection *connection, struct MHD_Connec
         connection->client_cert_end[i] = at + list[i].size;
         connection->client_cert_count = i + 1;
     }
+    connection->bound = count > 0 && dstack_tls_channel_binding((gnutls_session_t)info->tls_session,
+                                                                connection->binding, NULL) == 0;
+}
+
+bool http_request_channel_binding(const http_request *request, uint8_t out[32]) {
+    (void)http_request_client_cert(request);
+    memcpy(out, request->connection->binding, 32);
+    return request->connection->bound;
 }
 
 dstack_bytes http_request_client_cert_at(const http_request *request, size_t i) {

@@ -19,7 +19,8 @@
 typedef enum wire { WIRE_JSON, WIRE_PROTOBUF } wire;
 
 const char *rpc_caller_name(rpc_caller caller) {
-    static const char *const names[] = {"attested", "anyone", "token", "local", "guest", "custom"};
+    static const char *const names[] = {"attested", "anyone", "token",         "local",
+                                        "guest",    "custom", "token+attested"};
     return names[caller];
 }
 
@@ -180,19 +181,54 @@ static int learn_identity(rpc_call *call, dstack_error *err) {
 }
 
 /* Hashes of both, so that time tells nothing about the token. */
-static bool token_is_right(http_request *http, const uint8_t *wanted) {
-    const char *token = http_request_header(http, "X-Admin-Token");
-    if (token == NULL) {
-        const char *header = http_request_header(http, "Authorization");
-        if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0) {
-            return false;
-        }
-        token = header + 7 + strspn(header + 7, " ");
+static bool same_token(const void *given, size_t len, const uint8_t *wanted) {
+    uint8_t hash[32];
+    return gnutls_hash_fast(GNUTLS_DIG_SHA256, given, len, hash) == 0 &&
+           sodium_memcmp(hash, wanted, sizeof hash) == 0;
+}
+
+/* "user:password" in base64. */
+static bool basic_is_right(const char *encoded, const uint8_t *wanted) {
+    uint8_t text[512];
+    size_t len = 0;
+    if (sodium_base642bin(text, sizeof text, encoded, strlen(encoded), " ", &len, NULL,
+                          sodium_base64_VARIANT_ORIGINAL) != 0) {
+        return false;
     }
-    uint8_t given[32];
-    return wanted != NULL &&
-           gnutls_hash_fast(GNUTLS_DIG_SHA256, token, strlen(token), given) == 0 &&
-           sodium_memcmp(given, wanted, sizeof given) == 0;
+    const uint8_t *colon = memchr(text, ':', len);
+    size_t user = colon != NULL ? (size_t)(colon - text) : len;
+    size_t password = colon != NULL ? len - user - 1 : 0;
+    bool right = colon != NULL && (password > 0 ? same_token(colon + 1, password, wanted)
+                                                : same_token(text, user, wanted));
+    sodium_memzero(text, sizeof text);
+    return right;
+}
+
+bool rpc_token_is_right(http_request *http, const uint8_t token_hash[32]) {
+    const char *token = http_request_header(http, "X-Admin-Token");
+    if (token_hash == NULL) {
+        return false;
+    }
+    if (token != NULL && same_token(token, strlen(token), token_hash)) {
+        return true;
+    }
+    const char *header = http_request_header(http, "Authorization");
+    if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0) {
+        const char *given = header + 7 + strspn(header + 7, " ");
+        size_t len = strlen(given);
+        while (len > 0 && (given[len - 1] == ' ' || given[len - 1] == '\t')) {
+            len--;
+        }
+        return same_token(given, len, token_hash);
+    }
+    return header != NULL && strncasecmp(header, "Basic ", 6) == 0 &&
+           basic_is_right(header + 6, token_hash);
+}
+
+static const char *no_evidence_text(const rpc_call *call) {
+    return call->service->no_attestation_text != NULL
+               ? call->service->no_attestation_text(call->method)
+               : "No attestation provided";
 }
 
 int rpc_check_caller(rpc_call *call, const rpc_binding *binding, dstack_error *err) {
@@ -206,16 +242,19 @@ int rpc_check_caller(rpc_call *call, const rpc_binding *binding, dstack_error *e
         if (call->identity != NULL) {
             return 0;
         }
-        text = call->service->no_attestation_text != NULL
-                   ? call->service->no_attestation_text(call->method)
-                   : "No attestation provided";
+        text = no_evidence_text(call);
         break;
     case RPC_CALLER_TOKEN:
-        if (token_is_right(call->http, binding->token_hash)) {
+    case RPC_CALLER_TOKEN_ATTESTED:
+        if (!rpc_token_is_right(call->http, binding->token_hash)) {
+            status = 401;
+            text = "a bearer token is required";
+            break;
+        }
+        if (call->method->caller == RPC_CALLER_TOKEN || call->identity != NULL) {
             return 0;
         }
-        status = 401;
-        text = "a bearer token is required";
+        text = no_evidence_text(call);
         break;
     case RPC_CALLER_LOCAL:
         if (peer->kind == HTTP_PEER_UNIX) {
@@ -265,7 +304,11 @@ static int run_method(rpc_call *call, const rpc_binding *binding, wire form,
         error_set(err, DSTACK_E_LIMIT, "too many requests");
         return 429;
     }
-    if (learn_identity(call, err) != 0) {
+    /* The token first: who has none makes nobody verify evidence. */
+    rpc_caller caller = call->method->caller;
+    bool refused = (caller == RPC_CALLER_TOKEN || caller == RPC_CALLER_TOKEN_ATTESTED) &&
+                   !rpc_token_is_right(call->http, binding->token_hash);
+    if (!refused && learn_identity(call, err) != 0) {
         return 400;
     }
     int status = rpc_check_caller(call, binding, err);
@@ -287,6 +330,17 @@ static int run_method(rpc_call *call, const rpc_binding *binding, wire form,
         return 200;
     }
     return call->http_status != 0 ? call->http_status : 400;
+}
+
+void rpc_refuse_token(http_response *response, const rpc_binding *binding) {
+    char text[128];
+    if (binding->realm == NULL) {
+        http_response_header(response, "WWW-Authenticate", "Bearer");
+        return;
+    }
+    snprintf(text, sizeof text, "Basic realm=\"%s\"", binding->realm);
+    http_response_text(response, 401, "");
+    http_response_header(response, "WWW-Authenticate", text);
 }
 
 static int64_t microseconds(void) {
@@ -319,7 +373,7 @@ void rpc_dispatch(http_request *http, http_response *response, const rpc_binding
     if (status != 200) {
         answer_error(response, form, status, err.message);
         if (status == 401) {
-            http_response_header(response, "WWW-Authenticate", "Bearer");
+            rpc_refuse_token(response, binding);
         }
         LOG_INFO("call refused", "service", binding->service->name, "method", name, "peer",
                  http_request_peer(http)->address, "request", http_request_id(http), "reason",

@@ -25,10 +25,11 @@
 typedef enum rpc_caller {
     RPC_CALLER_ATTESTED = 0, /* a client certificate whose evidence the service has verified */
     RPC_CALLER_ANYONE,       /* reached without any credential */
-    RPC_CALLER_TOKEN,        /* Authorization: Bearer <token>, or X-Admin-Token */
+    RPC_CALLER_TOKEN,        /* rpc_token_is_right() */
     RPC_CALLER_LOCAL,        /* same machine by construction: unix socket */
     RPC_CALLER_GUEST,        /* the VM at the other end of a link */
     RPC_CALLER_CUSTOM,       /* service->custom decides (for example evidence inside the request) */
+    RPC_CALLER_TOKEN_ATTESTED, /* both: first the token, then the evidence */
 } rpc_caller;
 /* Name for tests and documents: "attested", "anyone", ... */
 const char *rpc_caller_name(rpc_caller caller);
@@ -80,7 +81,9 @@ typedef struct rpc_binding {
     void *app;
     struct rate_limit
         *rate; /* applied to RPC_CALLER_ANYONE and _CUSTOM methods (429); NULL: none */
-    const uint8_t *token_hash; /* SHA-256 of the bearer token, 32 bytes; NULL: no token is right */
+    const uint8_t *token_hash; /* SHA-256 of the token, 32 bytes; NULL: no token is right */
+    const char *realm; /* 401 answers are empty and ask for Basic credentials of it; NULL: they name
+                          the reason and ask for a bearer token */
     /* Told after each call, for metrics and audit; may be NULL. status is the HTTP status. */
     void (*observe)(const rpc_call *call, int status, int64_t microseconds);
 } rpc_binding;
@@ -90,6 +93,11 @@ void rpc_handle(http_request *request, http_response *response, void *binding);
 /* As rpc_handle with the method named by the caller, for mounts whose paths are not captures. */
 void rpc_dispatch(http_request *request, http_response *response, const rpc_binding *binding,
                   const char *method_name);
+/* X-Admin-Token; or else Authorization: Bearer with the token, or Basic with the token as password,
+ * or as user with an empty password. Compared as hashes, so that time tells nothing about it. */
+bool rpc_token_is_right(http_request *http, const uint8_t token_hash[32]);
+/* Answers 401 as the binding says; err is the reason. */
+void rpc_refuse_token(http_response *response, const rpc_binding *binding);
 const rpc_method *rpc_service_find(const rpc_service *service, const char *name);
 /* The access check alone: 0, or 401 / 400 as HTTP status with err set. */
 int rpc_check_caller(rpc_call *call, const rpc_binding *binding, dstack_error *err);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dstack/tls.h>
+
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cursor.h"
@@ -93,6 +95,12 @@ dstack_bytes http_client_server_cert(const http_client *client) {
             ? gnutls_certificate_get_peers(client->transport.session, &count)
             : NULL;
     return count > 0 ? bytes_of(list[0].data, list[0].size) : (dstack_bytes){0};
+}
+
+int http_client_channel_binding(const http_client *client, uint8_t out[32], dstack_error *err) {
+    return client->transport.session != NULL
+               ? dstack_tls_channel_binding(client->transport.session, out, err)
+               : error_set(err, DSTACK_E_STATE, "no TLS connection is open");
 }
 
 static int write_request(const http_client *client, const http_client_request *request,

@@ -71,6 +71,9 @@ int http_client_send_ok(http_client *client, const http_client_request *request,
                         http_client_response *response, dstack_error *err);
 /* DER of the server's leaf on the present connection; empty when there is none or it is plain. */
 dstack_bytes http_client_server_cert(const http_client *client);
+/* 32 bytes that only the two ends of the present TLS connection know (RFC 9266, tls-exporter).
+ * DSTACK_E_STATE without a connection, DSTACK_E_UNSUPPORTED before TLS 1.3. */
+int http_client_channel_binding(const http_client *client, uint8_t out[32], dstack_error *err);
 void http_client_free(http_client *client);
 
 /* Copies the value of a response header; false when it is absent or does not fit. */

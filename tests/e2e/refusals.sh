@@ -111,7 +111,7 @@ root_keys_survive() {
     rm "$copy/root-k256.key"
     sed "s|cert_dir: .*|cert_dir: $copy|; s|port: $kms_port|port: $(free_port)|" "$state/kms.yaml" \
         >"$scratch/kms-copy.yaml"
-    refused 1 'holds only root-ca.key' timeout 20 "$bin/dstack-kms" --config "$scratch/kms-copy.yaml" \
+    refused 1 'holds keys, but not root-k256.key' timeout 20 "$bin/dstack-kms" --config "$scratch/kms-copy.yaml" \
         --insecure-dev
     cmp "$state/kms/root-ca.key" "$copy/root-ca.key"
     [ ! -e "$copy/root-k256.key" ] || fail "a new root key was made beside the old one"

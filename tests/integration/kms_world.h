@@ -194,7 +194,8 @@ static inline void world_allow(const world *w, const char *os_image, const char 
     world_write(w, "allow.yaml", buf_text(&text));
 }
 
-static inline void world_configure(const world *w, const char *more) {
+static inline void world_configure_with(const world *w, const char *auth, const char *onboard,
+                                        const char *more) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
     buf_put_fmt(&text,
                 "rpc: {address: 127.0.0.1, port: 0, public_rate: 1000, public_burst: 1000}\n"
@@ -203,11 +204,15 @@ static inline void world_configure(const world *w, const char *more) {
                 "  tee: {url: '%s', manifest: kms-compose.json, vm_config: kms-vm.json}\n"
                 "  attestation: {root_ca: {tdx: sim/root.der}, collateral: ['%s/sim/"
                 "collateral.json'], urls: {pccs: []}}\n"
-                "  auth_api: {file: {path: allow.yaml}}\n"
-                "  onboard: {auto_bootstrap_domain: localhost, port: 0}\n"
+                "  auth_api: %s\n"
+                "  onboard: {%s, port: 0}\n"
                 "%s",
-                w->kms_tee.url, w->dir, more);
+                w->kms_tee.url, w->dir, auth, onboard, more);
     world_write(w, "kms.yaml", buf_text(&text));
+}
+
+static inline void world_configure(const world *w, const char *more) {
+    world_configure_with(w, "{file: {path: allow.yaml}}", "auto_bootstrap_domain: localhost", more);
 }
 
 /* Starts the program; returns its pid. Its output goes to files. */
@@ -247,16 +252,23 @@ static inline void world_show_log(const world *w) {
     }
 }
 
+/* Waits for the line that says where the process serves; its port. */
+static inline unsigned world_wait_port(const world *w, const char *before) {
+    unsigned port = 0;
+    for (int i = 0; i < 1000 && (port = world_find_port(w->log, before)) == 0; i++) {
+        usleep(5000);
+    }
+    if (port == 0) {
+        world_show_log(w);
+        fail_msg("dstack-kms does not say: %s", before);
+    }
+    return port;
+}
+
 static inline void world_run(world *w) {
     unlink(w->log);
     w->pid = world_spawn(w, true);
-    for (int i = 0; i < 1000 && (w->port = world_find_port(w->log, "status=\"serving")) == 0; i++) {
-        usleep(5000);
-    }
-    if (w->port == 0) {
-        world_show_log(w);
-        fail_msg("dstack-kms does not serve");
-    }
+    w->port = world_wait_port(w, "status=\"serving");
     snprintf(w->url, sizeof w->url, "https://localhost:%u", w->port);
 }
 
@@ -320,6 +332,36 @@ static inline int world_teardown(void **state) {
     }
     free(w);
     return 0;
+}
+
+/* A second KMS of the same world: a folder and a TEE of its own, no keys yet. `manifest` is what it
+ * measures itself as. */
+static inline void world_second(const world *w, world *b, const char *manifest) {
+    char sim[160];
+    *b = *w;
+    b->pid = 0;
+    b->kms_tee = (world_tee){0};
+    strcpy(b->dir, "/tmp/dstack-kms-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    snprintf(b->config, sizeof b->config, "%s/kms.yaml", b->dir);
+    snprintf(b->log, sizeof b->log, "%s/log", b->dir);
+    snprintf(sim, sizeof sim, "%s/sim", w->dir);
+    assert_int_equal(symlink(sim, world_path(b, "sim")), 0);
+    world_tee_start(b, &b->kms_tee, "kms-tee", &w->image.measured, w->keys);
+    world_write(b, "kms-compose.json", manifest);
+    world_write(b, "kms-vm.json", w->image.vm_config);
+    world_configure_with(b, "{file: {path: allow.yaml}}", "require_channel_evidence: true", "");
+    world_allow(b, w->image.image.os_image_hash, NULL);
+}
+
+static inline void world_second_end(world *b) {
+    char command[160];
+    world_kill(b, SIGTERM);
+    world_tee_stop(&b->kms_tee);
+    snprintf(command, sizeof command, "rm -r '%s'", b->dir);
+    if (getenv("KEEP") == NULL) {
+        assert_int_equal(system(command), 0);
+    }
 }
 
 /* ---- a guest's view ---------------------------------------------------------------------------

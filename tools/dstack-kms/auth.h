@@ -12,6 +12,7 @@ typedef struct kms_auth kms_auth;
 typedef struct kms_auth_info {
     char gateway_app_id[512];
     char contract_address[128];
+    char eth_rpc_url[256];
     char app_implementation[128];
     uint64_t chain_id;
     bool has_contract;

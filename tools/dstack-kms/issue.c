@@ -29,24 +29,35 @@ static int self_signed(const char *subject, int path_len, bool insecure, const d
     return dstack_cert_self_signed(&spec, key, pem, err);
 }
 
-/* True when the stored certificate is there, belongs to the key and lasts. */
-static bool still_good(dstack_bytes pem, const dstack_secret *key, int64_t now) {
+/* A stored certificate of another key is an error; one that is near its end is issued again. */
+static int judge_stored(dstack_bytes pem, const dstack_secret *key, int64_t now, bool *good,
+                        dstack_error *err) {
     DSTACK_AUTO(cert) dstack_cert *cert = NULL;
     DSTACK_AUTO(buf) dstack_buf spki = {0};
-    return dstack_cert_parse(pem, &cert, NULL) == 0 &&
-           dstack_cert_key_public(key, &spki, NULL) == 0 &&
-           bytes_equal(dstack_cert_spki(cert), bytes_of_buf(&spki)) &&
-           dstack_cert_not_after(cert) > now + RENEW_CA_BEFORE;
+    int rc = dstack_cert_parse(pem, &cert, err);
+    rc = rc != 0 ? rc : dstack_cert_key_public(key, &spki, err);
+    if (rc == 0 && !bytes_equal(dstack_cert_spki(cert), bytes_of_buf(&spki))) {
+        rc = error_set(err, DSTACK_E_STATE, "CA certificate does not match private key");
+    }
+    *good = rc == 0 && dstack_cert_not_after(cert) > now + RENEW_CA_BEFORE;
+    return rc;
 }
 
 static int open_cert(const kms_store *store, const char *file, const char *subject, int path_len,
                      bool insecure, const dstack_secret *key, int64_t now, dstack_buf *pem,
                      dstack_error *err) {
-    if (kms_store_read(store, file, pem, NULL) == 0 && still_good(bytes_of_buf(pem), key, now)) {
-        return 0;
+    bool good = false;
+    dstack_error unread = {0};
+    int rc = kms_store_read(store, file, pem, &unread);
+    if (rc != 0 && rc != DSTACK_E_NOT_FOUND) {
+        return error_set(err, unread.status, "%s", unread.message);
+    }
+    rc = rc == 0 ? judge_stored(bytes_of_buf(pem), key, now, &good, err) : 0;
+    if (rc != 0 || good) {
+        return rc != 0 ? error_prefix(err, rc, "%s", file) : 0;
     }
     buf_reset(pem);
-    int rc = self_signed(subject, path_len, insecure, key, now, pem, err);
+    rc = self_signed(subject, path_len, insecure, key, now, pem, err);
     return rc != 0 ? rc : kms_store_write(store, file, bytes_of_buf(pem), 0644, err);
 }
 

@@ -22,7 +22,7 @@ static int open_fetcher(kms *k, dstack_error *err) {
 
 int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *err) {
     const char *const *bundles;
-    *k = (kms){.config = config, .insecure = insecure};
+    *k = (kms){.config = config, .insecure = insecure, .store_lock = -1};
     size_t count = config_list(config, "core.attestation.collateral", &bundles);
     int rc = trust_open(&k->trust, config_str(config, "core.attestation.root_ca.tdx"), bundles,
                         count, insecure, err);
@@ -38,6 +38,7 @@ void kms_close(kms *k) {
         http_server_free(k->server);
     }
     http_tls_free(k->tls);
+    http_tls_free(k->admin_tls);
     metrics_free(k->metrics);
     rate_limit_free(k->rate);
     kms_authority_clear(&k->authority);
@@ -47,6 +48,9 @@ void kms_close(kms *k) {
     collateral_fetcher_free(k->fetcher);
     trust_clear(&k->trust);
     dstack_buf_clear(&k->own_boot_info);
+    if (k->store_lock >= 0) {
+        close(k->store_lock);
+    }
     *k = (kms){0};
 }
 
@@ -87,13 +91,16 @@ int kms_renew(kms *k, dstack_error *err) {
     }
     int rc = issue_rpc(k, &pem, err);
     rc = rc != 0 ? rc : http_tls_replace(k->tls, bytes_of_buf(&pem), rpc_key(k), err);
+    rc = rc == 0 && k->admin_tls != NULL
+             ? http_tls_replace(k->admin_tls, bytes_of_buf(&pem), rpc_key(k), err)
+             : rc;
     if (rc == 0) {
         LOG_INFO("server certificate renewed");
     }
     return rc;
 }
 
-static int client_cert_check(dstack_bytes leaf_der, int64_t now, void *user, dstack_error *err) {
+int kms_check_client_cert(dstack_bytes leaf_der, int64_t now, void *user, dstack_error *err) {
     (void)user;
     return dstack_cert_check_client(leaf_der, now, err);
 }
@@ -107,7 +114,7 @@ static int open_tls(kms *k, dstack_error *err) {
     http_tls_config config = {.certificate_pem = bytes_of_buf(&pem),
                               .key_pem = rpc_key(k),
                               .request_client_cert = true,
-                              .check = client_cert_check};
+                              .check = kms_check_client_cert};
     k->tls = http_tls_new(&config, err);
     return k->tls != NULL ? 0 : err->status;
 }
@@ -126,6 +133,7 @@ static void observe(const rpc_call *call, int status, int64_t microseconds) {
     (void)microseconds;
     kms *k = call->app;
     if (strcmp(call->method->name, "GetAppKey") == 0 ||
+        strcmp(call->method->name, "GetKmsKey") == 0 ||
         strcmp(call->method->name, "SignCert") == 0) {
         metrics_add(k->requests, 1);
         metrics_add(k->failures, status >= 400);
@@ -193,5 +201,6 @@ int kms_serve(kms *k, dstack_error *err) {
     rc = rc != 0 ? rc : open_tls(k, err);
     rc = rc != 0 ? rc : open_metrics(k, err);
     rc = rc != 0 ? rc : open_rate(k, err);
-    return rc != 0 ? rc : open_listener(k, err);
+    rc = rc != 0 ? rc : open_listener(k, err);
+    return rc != 0 ? rc : kms_admin_open(k, err);
 }

@@ -7,6 +7,7 @@
 #include "service/collateral.h"
 #include "service/daemon.h"
 #include "service/http.h"
+#include "service/kms.pb-c.h"
 #include "service/metrics.h"
 #include "service/rate.h"
 #include "service/rpc.h"
@@ -34,6 +35,11 @@ typedef struct kms {
     metrics_series *failures;
     rpc_binding binding;
     http_route routes[4];
+    int store_lock; /* -1: not held */
+    http_tls *admin_tls;
+    uint8_t admin_token_hash[32];
+    rpc_binding admin_binding;
+    http_route admin_routes[2];
 } kms;
 
 /* Opens what needs no keys: trust, own TEE, policy. */
@@ -80,6 +86,32 @@ int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_t
 /* Whether keys may go to this kind of platform at all. */
 int kms_release_gate(const kms *k, dstack_tee_variant variant, dstack_error *err);
 
+/* The same for a caller known by its client certificate. */
+int kms_authorize_caller(const rpc_call *call, kms_boot_kind kind, const char *vm_config,
+                         dstack_verified **verified, kms_decision *decision, dstack_error *err);
+/* rpc_service.attest and what goes with it, for services whose callers show certificates. The app of
+ * their calls is the kms. */
+int kms_attest_caller(rpc_call *call, dstack_bytes client_cert, void **identity, dstack_error *err);
+void kms_free_caller(void *identity);
+/* Of a client certificate within the handshake: an http_client_cert_check. */
+int kms_check_client_cert(dstack_bytes leaf_der, int64_t now, void *user, dstack_error *err);
+const char *kms_no_attestation_text(const rpc_method *method);
+
+/* ---- records ----------------------------------------------------------------------------------
+ */
+
+typedef enum kms_record_kind {
+    KMS_RECORD_KEYS,
+    KMS_RECORD_CERTIFICATE,
+    KMS_RECORD_HANDOVER,
+} kms_record_kind;
+
+/* Records what was decided: a release for rc 0, else a refusal with err's text. Returns rc, or a
+ * status when the record cannot be made: then nothing may be released. `verified` NULL: whoever asked
+ * did not get as far as being known. */
+int kms_record(const rpc_call *call, kms_record_kind kind, const dstack_verified *verified, int rc,
+               dstack_error *err);
+
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
 
@@ -87,10 +119,29 @@ DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
  */
 
 extern const rpc_service kms_rpc_service;   /* methods.c */
+extern const rpc_service kms_admin_service; /* admin.c */
 extern const rpc_service kms_setup_service; /* onboard.c */
+/* Root keys for another KMS (handover.c): by the main listener, and by the admin's. */
+int kms_get_kms_key_public(rpc_call *call, dstack_error *err);
+int kms_get_kms_key(rpc_call *call, dstack_error *err);
+/* Evidence that binds the exporter of the connection that carries root keys, by its source or its
+ * target: made, and checked to be of the machine that the certificate named. */
+int kms_make_channel(kms *k, const uint8_t binding[32], bool source, dstack_buf *out,
+                     dstack_error *err);
+int kms_check_channel(kms *k, dstack_bytes encoded, const uint8_t binding[32], bool source,
+                      const dstack_identity *expected, dstack_error *err);
 
 /* Runs the set-up listener until Finish. 0 when keys exist afterwards; DSTACK_E_STATE when the
  * process was asked to stop. */
 int kms_onboard(kms *k, dstack_error *err);
+/* Starts the admin listener on the server when it is enabled (admin.c). */
+int kms_admin_open(kms *k, dstack_error *err);
+/* Copies the root keys of the KMS at in->source_url, after judging it, and stores them
+ * (replicate.c). */
+int kms_replicate(kms *k, const Kms__OnboardRequest *in, uint8_t k256_public[33],
+                  dstack_error *err);
+/* Puts keys made or received into the store. */
+int kms_keep(const kms *k, const char *domain, const kms_keys *keys, dstack_bytes bootstrap_info,
+             dstack_error *err);
 
 #endif

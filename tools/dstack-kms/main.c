@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
         return rc;
     }
     DSTACK_AUTO(config) service_config *config = options.config;
-    DSTACK_AUTO(kms) kms k = {0};
+    DSTACK_AUTO(kms) kms k = {.store_lock = -1};
     dstack_error err = {0};
     if (kms_open(&k, config, options.insecure_dev, &err) != 0) {
         return fail(&err);

@@ -1,4 +1,4 @@
-/* The methods of the main listener. */
+/* The methods of the main listener that apps use. */
 #include <string.h>
 
 #include <dstack/keys.h>
@@ -21,83 +21,6 @@ static dstack_bytes value_bytes(const dstack_value *value) {
 
 static dstack_bytes secret_bytes(const dstack_secret *secret) {
     return bytes_of(dstack_secret_peek(secret), dstack_secret_len(secret));
-}
-
-/* ---- audit ------------------------------------------------------------------------------------
- */
-
-typedef struct hex_text {
-    char text[129];
-} hex_text;
-
-static const char *hex_of(const dstack_value *value, hex_text *room) {
-    hex_encode(value_bytes(value), room->text);
-    return room->text;
-}
-
-/* One line for every release and every refusal; identities are public. */
-static void audit(const rpc_call *call, const dstack_verified *verified, const char *event,
-                  const char *reason) {
-    hex_text app = {""}, instance = {""}, compose = {""}, image = {""};
-    if (verified != NULL) {
-        const dstack_identity *identity = dstack_verified_identity(verified);
-        hex_of(&identity->app_id, &app);
-        hex_of(&identity->instance_id, &instance);
-        hex_of(&identity->compose_hash, &compose);
-        hex_of(&identity->os_image_hash, &image);
-    }
-    log_write(reason == NULL ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, event, "app_id", app.text,
-              "instance_id", instance.text, "compose_hash", compose.text, "os_image_hash",
-              image.text, "peer", http_request_peer(call->http)->address, "request",
-              http_request_id(call->http), "reason", reason, NULL);
-}
-
-/* ---- evidence of callers ----------------------------------------------------------------------
- */
-
-static void free_caller(void *identity) {
-    kms_caller *caller = identity;
-    dstack_cert_free(caller->cert);
-    free(caller);
-}
-
-/* The evidence is genuine and bound to the certificate's key; whose it is, each method asks with
- * its own vm_config. */
-static int attest(rpc_call *call, dstack_bytes client_cert, void **identity, dstack_error *err) {
-    kms *k = call->app;
-    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
-    kms_caller *caller = calloc(1, sizeof *caller);
-    if (caller == NULL) {
-        return error_set(err, DSTACK_E_MEMORY, "out of memory");
-    }
-    dstack_attestation_options options = kms_judge_options(k, NULL, false, false);
-    int rc = dstack_cert_parse(client_cert, &caller->cert, err);
-    rc = rc != 0 ? rc
-                 : dstack_cert_verify_attestation(k->trust.verifier, caller->cert, &options,
-                                                  &verified, err);
-    if (rc != 0) {
-        free_caller(caller);
-        return error_prefix(err, rc, "invalid quote");
-    }
-    *identity = caller;
-    return 0;
-}
-
-typedef struct cert_question {
-    const kms *kms;
-    const dstack_cert *cert;
-} cert_question;
-
-static int verify_cert(void *user, const dstack_attestation_options *options, dstack_verified **out,
-                       dstack_error *err) {
-    cert_question *question = user;
-    return dstack_cert_verify_attestation(question->kms->trust.verifier, question->cert, options,
-                                          out, err);
-}
-
-static const char *no_attestation_text(const rpc_method *method) {
-    return strcmp(method->name, "GetAppKey") == 0 ? "App not allowed: No attestation provided"
-                                                  : "No attestation provided";
 }
 
 /* ---- GetAppKey --------------------------------------------------------------------------------
@@ -150,23 +73,19 @@ static int get_app_key(rpc_call *call, dstack_error *err) {
     }
     DSTACK_AUTO(verified) dstack_verified *verified = NULL;
     kms_decision decision = {0};
-    cert_question question = {k, ((kms_caller *)call->identity)->cert};
     int rc = kms_authorize_self(k, err);
     if (rc == 0) {
-        rc = kms_authorize(k, KMS_BOOT_APP, in->vm_config, false, verify_cert, &question, &verified,
-                           &decision, err);
+        rc = kms_authorize_caller(call, KMS_BOOT_APP, in->vm_config, &verified, &decision, err);
         rc = rc != 0 ? error_prefix(err, rc, "App not allowed") : 0;
     }
     rc = rc != 0 ? rc : fill_app_keys(k, dstack_verified_identity(verified), out, err);
     if (rc != 0) {
-        audit(call, verified, "app keys refused", err->message);
-        return rc;
+        return kms_record(call, KMS_RECORD_KEYS, verified, rc, err);
     }
     rpc_set_str(&out->ca_cert, root_text(k));
     rpc_set_str(&out->tproxy_app_id, decision.gateway_app_id);
     rpc_set_str(&out->gateway_app_id, decision.gateway_app_id);
-    audit(call, verified, "app keys released", NULL);
-    return 0;
+    return kms_record(call, KMS_RECORD_KEYS, verified, 0, err);
 }
 
 /* ---- SignCert ---------------------------------------------------------------------------------
@@ -186,10 +105,14 @@ static int verify_csr(void *user, const dstack_attestation_options *options, dst
 }
 
 static bool is_gateway(const kms_decision *decision, const dstack_identity *identity) {
-    hex_text app;
+    char app[2 * DSTACK_APP_ID_SIZE + 1];
     const char *wanted = decision->gateway_app_id;
     wanted += wanted[0] == '0' && (wanted[1] == 'x' || wanted[1] == 'X') ? 2 : 0;
-    return identity->app_id.len == 20 && strcasecmp(wanted, hex_of(&identity->app_id, &app)) == 0;
+    if (identity->app_id.len != DSTACK_APP_ID_SIZE) {
+        return false;
+    }
+    hex_encode(value_bytes(&identity->app_id), app);
+    return strcasecmp(wanted, app) == 0;
 }
 
 static int check_names(const kms *k, const dstack_csr *csr, const dstack_identity *identity,
@@ -243,9 +166,7 @@ static int sign_cert(rpc_call *call, dstack_error *err) {
         rc = rc != 0 ? error_prefix(err, rc, "%s", step) : 0;
     }
     rc = rc != 0 ? rc : sign(k, in, csr, (Kms__SignCertResponse *)call->response, &verified, err);
-    audit(call, verified, rc == 0 ? "certificate signed" : "certificate refused",
-          rc == 0 ? NULL : err->message);
-    return rc;
+    return kms_record(call, KMS_RECORD_CERTIFICATE, verified, rc, err);
 }
 
 /* ---- public methods ---------------------------------------------------------------------------
@@ -369,6 +290,8 @@ static const rpc_method methods[] = {
     {"GetMeta", NULL, &kms__get_meta_response__descriptor, RPC_CALLER_ANYONE, get_meta, 4096},
     {"GetTempCaCert", NULL, &kms__get_temp_ca_cert_response__descriptor, RPC_CALLER_ANYONE,
      get_temp_ca_cert, 4096},
+    {"GetKmsKey", &kms__get_kms_key_request__descriptor, &kms__kms_key_response__descriptor,
+     RPC_CALLER_ATTESTED, kms_get_kms_key_public, (size_t)1 << 20},
     {"SignCert", &kms__sign_cert_request__descriptor, &kms__sign_cert_response__descriptor,
      RPC_CALLER_CUSTOM, sign_cert, (size_t)4 << 20},
 };
@@ -378,8 +301,8 @@ const rpc_service kms_rpc_service = {
     .prefix = "KMS.",
     .methods = methods,
     .method_count = sizeof methods / sizeof methods[0],
-    .attest = attest,
-    .free_identity = free_caller,
+    .attest = kms_attest_caller,
+    .free_identity = kms_free_caller,
     .custom = evidence_in_request,
-    .no_attestation_text = no_attestation_text,
+    .no_attestation_text = kms_no_attestation_text,
 };

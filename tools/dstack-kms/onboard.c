@@ -32,11 +32,11 @@ typedef struct setup {
 
 /* Binds the public keys to the evidence of the machine that made them. The spelling is the wire
  * format's. */
-static int public_keys(const kms_store *store, dstack_buf *spki, uint8_t k256[33],
+static int public_keys(const kms_keys *keys, dstack_buf *spki, uint8_t k256[33],
                        uint8_t report_data[DSTACK_REPORT_DATA_SIZE], dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
-    int rc = dstack_cert_key_public(store->root_pem, spki, err);
-    rc = rc != 0 ? rc : dstack_key_k256_public(store->k256, k256, err);
+    int rc = dstack_cert_key_public(keys->root_pem, spki, err);
+    rc = rc != 0 ? rc : dstack_key_k256_public(keys->k256, k256, err);
     buf_put_str(&text, "dstack-kms-genereted-keys-v1:");
     buf_put_hex(&text, bytes_of_buf(spki));
     buf_put_str(&text, ";");
@@ -62,10 +62,10 @@ static int bootstrap_attestation(kms *k, const uint8_t *report_data, dstack_buf 
                : dstack_attestation_encode(evidence, DSTACK_ATTESTATION_LEGACY_CHOICE, out, err);
 }
 
-static int make_keys(kms *k, const char *domain, dstack_error *err) {
-    const char *dir = config_str(k->config, "core.cert_dir");
+static int may_bootstrap(kms *k, const char *domain, dstack_error *err) {
     kms_decision decision;
-    int rc = kms_store_check_new(dir, domain, err);
+    int rc =
+        kms_store_check_new(config_str(k->config, "core.cert_dir"), domain, "bootstrapped", err);
     if (rc == 0) {
         rc = kms_decide_self(k, &decision, err);
         if (rc == 0 && !decision.allowed) {
@@ -73,43 +73,57 @@ static int make_keys(kms *k, const char *domain, dstack_error *err) {
         }
         rc = rc != 0 ? error_prefix(err, rc, "KMS is not allowed to bootstrap") : 0;
     }
-    rc = rc != 0 ? rc : kms_store_create(dir, domain, k->insecure, err);
+    return rc;
+}
+
+int kms_keep(const kms *k, const char *domain, const kms_keys *keys, dstack_bytes bootstrap_info,
+             dstack_error *err) {
+    return kms_store_create(config_str(k->config, "core.cert_dir"), domain, k->insecure, keys,
+                            bootstrap_info, err);
+}
+
+static int auto_bootstrap(kms *k, const char *domain, dstack_error *err) {
+    DSTACK_AUTO(kms_keys) kms_keys keys = {0};
+    int rc = may_bootstrap(k, domain, err);
+    rc = rc != 0 ? rc : kms_keys_make(&keys, err);
+    rc = rc != 0 ? rc : kms_keep(k, domain, &keys, (dstack_bytes){0}, err);
     if (rc == 0) {
         LOG_INFO("root keys made", "domain", domain);
     }
     return rc;
 }
 
-static int write_bootstrap_info(const kms_store *store, const Kms__BootstrapResponse *out,
-                                dstack_error *err) {
+/* The text of bootstrap-info.json. */
+static int describe(const Kms__BootstrapResponse *out, dstack_buf *text, dstack_error *err) {
     Kms__BootstrapInfo info = KMS__BOOTSTRAP_INFO__INIT;
-    DSTACK_AUTO(buf) dstack_buf text = {0};
     info.ca_pubkey = out->ca_pubkey;
     info.k256_pubkey = out->k256_pubkey;
     info.attestation = out->attestation;
-    int rc = rpc_message_to_json(&info.base, &text, err);
-    return rc != 0 ? rc
-                   : kms_store_write(store, "bootstrap-info.json", bytes_of_buf(&text), 0644, err);
+    return rpc_message_to_json(&info.base, text, err);
 }
 
 static int bootstrap(kms *k, const char *domain, Kms__BootstrapResponse *out, dstack_error *err) {
-    DSTACK_AUTO(kms_store) kms_store store = {0};
+    DSTACK_AUTO(kms_keys) kms_keys keys = {0};
     DSTACK_AUTO(buf) dstack_buf spki = {0};
     DSTACK_AUTO(buf) dstack_buf evidence = {0};
+    DSTACK_AUTO(buf) dstack_buf info = {0};
     uint8_t k256[DSTACK_K256_PUBLIC_SIZE];
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
-    const char *dir = config_str(k->config, "core.cert_dir");
-    int rc = make_keys(k, domain, err);
-    rc = rc != 0 ? rc : kms_store_load(&store, dir, "", k->insecure, err);
-    rc = rc != 0 ? rc : public_keys(&store, &spki, k256, report_data, err);
+    int rc = may_bootstrap(k, domain, err);
+    rc = rc != 0 ? rc : kms_keys_make(&keys, err);
+    rc = rc != 0 ? rc : public_keys(&keys, &spki, k256, report_data, err);
     rc = rc != 0 ? rc : bootstrap_attestation(k, report_data, &evidence, err);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        rpc_set_bytes(&out->ca_pubkey, bytes_of_buf(&spki));
+        rpc_set_bytes(&out->k256_pubkey, bytes_of(k256, sizeof k256));
+        rpc_set_bytes(&out->attestation, bytes_of_buf(&evidence));
     }
-    rpc_set_bytes(&out->ca_pubkey, bytes_of_buf(&spki));
-    rpc_set_bytes(&out->k256_pubkey, bytes_of(k256, sizeof k256));
-    rpc_set_bytes(&out->attestation, bytes_of_buf(&evidence));
-    return write_bootstrap_info(&store, out, err);
+    rc = rc != 0 ? rc : describe(out, &info, err);
+    rc = rc != 0 ? rc : kms_keep(k, domain, &keys, bytes_of_buf(&info), err);
+    if (rc == 0) {
+        LOG_INFO("root keys made", "domain", domain);
+    }
+    return rc;
 }
 
 /* ---- methods ----------------------------------------------------------------------------------
@@ -124,6 +138,61 @@ static int rpc_bootstrap(rpc_call *call, dstack_error *err) {
     return rc;
 }
 
+static int rpc_onboard(rpc_call *call, dstack_error *err) {
+    setup *s = call->app;
+    const Kms__OnboardRequest *in = (Kms__OnboardRequest *)call->request;
+    uint8_t k256[DSTACK_K256_PUBLIC_SIZE];
+    pthread_mutex_lock(&s->lock);
+    int rc = kms_replicate(s->kms, in, k256, err);
+    pthread_mutex_unlock(&s->lock);
+    log_write(rc == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+              rc == 0 ? "root keys copied" : "root keys not copied", "source", in->source_url,
+              "domain", in->domain, "reason", rc == 0 ? NULL : err->message, NULL);
+    if (rc == 0) {
+        rpc_set_bytes(&((Kms__OnboardResponse *)call->response)->k256_pubkey,
+                      bytes_of(k256, sizeof k256));
+    }
+    return rc;
+}
+
+static void set_value(ProtobufCBinaryData *field, const dstack_value *value) {
+    rpc_set_bytes(field, bytes_of(value->data, value->len));
+}
+
+/* What an operator registers with the policy. */
+static int rpc_attestation_info(rpc_call *call, dstack_error *err) {
+    kms *k = ((setup *)call->app)->kms;
+    Kms__AttestationInfoResponse *out = (Kms__AttestationInfoResponse *)call->response;
+    static const uint8_t zeros[DSTACK_REPORT_DATA_SIZE];
+    DSTACK_AUTO(attestation) dstack_attestation *own = NULL;
+    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
+    dstack_attestation_options options = kms_judge_options(k, NULL, false, false);
+    options.report_data = zeros;
+    int rc = kms_has_evidence(k) ? kms_own_attest(k, zeros, &own, err)
+                                 : error_set(err, DSTACK_E_STATE, "this KMS has no evidence");
+    rc = rc != 0 ? rc : dstack_attestation_verify(k->trust.verifier, own, &options, &verified, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const dstack_identity *identity = dstack_verified_identity(verified);
+    const dstack_quote_report *quote = dstack_verified_quote(verified);
+    set_value(&out->device_id, &identity->device_id);
+    set_value(&out->mr_aggregated, &identity->mr_aggregated);
+    set_value(&out->os_image_hash, &identity->os_image_hash);
+    rpc_set_str(&out->tee_variant, dstack_tee_variant_name(dstack_verified_variant(verified)));
+    rpc_set_str(&out->site_name, config_str(k->config, "core.site_name"));
+    if (quote != NULL) {
+        rpc_set_bytes(&out->ppid, bytes_of(quote->pck.ppid, sizeof quote->pck.ppid));
+    }
+    kms_auth_info info;
+    dstack_error unknown = {0};
+    if (kms_auth_info_get(k->auth, &info, &unknown) == 0 && info.has_contract) {
+        rpc_set_str(&out->eth_rpc_url, info.eth_rpc_url);
+        rpc_set_str(&out->kms_contract_address, info.contract_address);
+    }
+    return 0;
+}
+
 static int rpc_finish(rpc_call *call, dstack_error *err) {
     (void)err;
     setup *s = call->app;
@@ -132,9 +201,27 @@ static int rpc_finish(rpc_call *call, dstack_error *err) {
     return 0;
 }
 
+/* The same for a browser. */
+static void finish_page(http_request *request, http_response *response, void *user) {
+    const rpc_binding *binding = user;
+    if (!rpc_token_is_right(request, binding->token_hash)) {
+        http_response_text(response, 401, "a bearer token is required\n");
+        rpc_refuse_token(response, binding);
+        return;
+    }
+    setup *s = binding->app;
+    atomic_store(&s->finished, true);
+    daemon_request_stop();
+    http_response_text(response, 200, "OK");
+}
+
 static const rpc_method methods[] = {
     {"Bootstrap", &kms__bootstrap_request__descriptor, &kms__bootstrap_response__descriptor,
      RPC_CALLER_TOKEN, rpc_bootstrap, 4096},
+    {"Onboard", &kms__onboard_request__descriptor, &kms__onboard_response__descriptor,
+     RPC_CALLER_TOKEN, rpc_onboard, 8192},
+    {"GetAttestationInfo", NULL, &kms__attestation_info_response__descriptor, RPC_CALLER_TOKEN,
+     rpc_attestation_info, 4096},
     {"Finish", NULL, NULL, RPC_CALLER_TOKEN, rpc_finish, 4096},
 };
 
@@ -190,7 +277,8 @@ static int serve_setup(kms *k, dstack_error *err) {
     rpc_binding binding = {.service = &kms_setup_service, .app = &s, .token_hash = hash};
     const http_route routes[] = {
         {"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE},
-        {"*", "/prpc/*", rpc_handle, &binding, 4096, HTTP_ROUTE_TAKES_OVERSIZE},
+        {"GET", "/finish", finish_page, &binding, 0, 0},
+        {"*", "/prpc/*", rpc_handle, &binding, 8192, HTTP_ROUTE_TAKES_OVERSIZE},
     };
     snprintf(address, sizeof address, "%s:%lld", config_str(k->config, "core.onboard.address"),
              (long long)config_int(k->config, "core.onboard.port"));
@@ -226,7 +314,9 @@ int kms_onboard(kms *k, dstack_error *err) {
     const char *dir = config_str(k->config, "core.cert_dir");
     const char *domain = config_str(k->config, "core.onboard.auto_bootstrap_domain");
     bool exists = false;
-    int rc = kms_store_exists(dir, &exists, err);
+    int rc = kms_store_lock(dir, &k->store_lock, err);
+    rc = rc != 0 ? rc : kms_store_recover(dir, err);
+    rc = rc != 0 ? rc : kms_store_exists(dir, &exists, err);
     if (rc != 0 || exists) {
         return rc;
     }
@@ -235,8 +325,7 @@ int kms_onboard(kms *k, dstack_error *err) {
                          dir);
     }
     if (domain[0] != 0) {
-        rc = kms_store_check_domain(domain, err);
-        return rc != 0 ? rc : make_keys(k, domain, err);
+        return auto_bootstrap(k, domain, err);
     }
     rc = serve_setup(k, err);
     rc = rc != 0 ? rc : kms_store_exists(dir, &exists, err);

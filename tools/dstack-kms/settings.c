@@ -43,6 +43,21 @@ static const config_key keys[] = {
     {"core.auth_api.webhook.url", CONFIG_STR, "http://auth-api:8000", "http, https or unix:<path>"},
     {"core.auth_api.webhook.timeout", CONFIG_DURATION, "5s", "of one question"},
     {"core.auth_api.dev.gateway_app_id", CONFIG_STR, "any", "what type dev answers"},
+    {"core.image.cache_dir", CONFIG_PATH, "/usr/share/dstack/images",
+     "what ClearImageCache clears"},
+    {"core.site_name", CONFIG_STR, "", "told by GetAttestationInfo"},
+    {"core.admin.enabled", CONFIG_BOOL, "false", "serve the admin methods"},
+    {"core.admin.address", CONFIG_STR, "127.0.0.1", "IP address of the admin listener"},
+    {"core.admin.port", CONFIG_INT, "8001", "its port; 0: any free one"},
+    {"core.admin.auth_token_file", CONFIG_PATH, "", "file (0600) with the admin token"},
+    {"core.admin.tls", CONFIG_BOOL, "false",
+     "TLS with the main listener's certificate; GetKmsKey needs it"},
+    {"core.onboard.public_key_handover", CONFIG_BOOL, "true",
+     "GetKmsKey on the main listener; false: only on the admin listener, with the token"},
+    {"core.onboard.require_channel_evidence", CONFIG_BOOL, "false",
+     "root keys move only over connections that both sides prove to be at the ends of"},
+    {"core.onboard.expected_k256_pubkey", CONFIG_STR, "",
+     "hex of the root k256 public key that a source of root keys must have"},
     {"core.onboard.enabled", CONFIG_BOOL, "true",
      "offer the set-up listener while keys are missing"},
     {"core.onboard.auto_bootstrap_domain", CONFIG_STR, "",
@@ -66,7 +81,7 @@ static int check_type(const service_config *config, dstack_error *err) {
 }
 
 static int check_ports(const service_config *config, dstack_error *err) {
-    static const char *const ports[] = {"rpc.port", "core.onboard.port"};
+    static const char *const ports[] = {"rpc.port", "core.onboard.port", "core.admin.port"};
     for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
         int64_t port = config_int(config, ports[i]);
         if (port < 0 || port > 65535) {
@@ -81,6 +96,11 @@ int kms_settings_check(const service_config *config, bool insecure_dev, dstack_e
     rc = rc != 0 ? rc : check_ports(config, err);
     if (rc != 0) {
         return rc;
+    }
+    if (config_bool(config, "core.admin.enabled") &&
+        config_str(config, "core.admin.auth_token_file")[0] == 0) {
+        return error_set(err, DSTACK_E_FORMAT,
+                         "core.admin.enabled needs core.admin.auth_token_file");
     }
     bool has_tee = config_str(config, "core.tee.url")[0] != 0;
     bool attest = config_bool(config, "core.attest_rpc_cert");

@@ -1,12 +1,19 @@
-/* The key store: root keys that are made once and never overwritten, and what is derived from them
- * and may be made again.
+/* The key store: keys that are made once and never overwritten, and certificates that are issued
+ * from them and may be issued again.
  *
- *     root-ca.key    0600  P-256, PEM          root-ca.crt  self-signed
- *     tmp-ca.key     0600  P-256, PEM          tmp-ca.crt   self-signed
- *     rpc.key        0600  P-256, PEM          rpc.crt      server certificate, issued at each
- * start root-k256.key  0600  32 raw bytes rpc-domain           host name bootstrap-info.json  after
- * the Bootstrap call insecure-dev         present when the keys were made with --insecure-dev
- */
+ *     root-ca.key          0600  P-256, PEM
+ *     root-k256.key        0600  32 raw bytes
+ *     tmp-ca.key, rpc.key  0600  P-256, PEM
+ *     key-set                    hash that ties the four together
+ *     rpc-domain                 host name
+ *     bootstrap-info.json        after the Bootstrap call
+ *     insecure-dev         0600  present when the keys were made with --insecure-dev
+ *     root-ca.crt, tmp-ca.crt, rpc.crt
+ *
+ * Keys arrive all at once: they are written to the folder "pending", which is renamed to
+ * "committed" when it is complete; then its files move to their places. Whatever instant a crash
+ * chooses, the next start finds no keys (and drops what is pending) or all of them (and ends the
+ * move). A file that is missing, or belongs to another set, is an error: nothing is made anew. */
 #ifndef KMS_STORE_H
 #define KMS_STORE_H
 
@@ -25,17 +32,38 @@ typedef struct kms_store {
     dstack_buf bootstrap_info; /* text of bootstrap-info.json, or empty */
 } kms_store;
 
-/* Whether both root keys are there. DSTACK_E_STATE when only one is: then nothing may be made. */
+/* Holds the store for this process: *fd is kept open as long as it is used. DSTACK_E_STATE when
+ * another process has it. */
+int kms_store_lock(const char *dir, int *fd, dstack_error *err);
+/* Drops what a crash left unfinished, or finishes it. To be called once, before all else. */
+int kms_store_recover(const char *dir, dstack_error *err);
+/* Whether the keys are there. DSTACK_E_STATE when only some are: then nothing may be made. */
 int kms_store_exists(const char *dir, bool *exists, dstack_error *err);
 /* Non-empty ASCII host name or IPv4 text of at most 253 bytes. */
 int kms_store_check_domain(const char *domain, dstack_error *err);
-/* Whether keys could be made there: the name is valid and nothing is in the way. */
-int kms_store_check_new(const char *dir, const char *domain, dstack_error *err);
-/* Makes root keys and writes them. DSTACK_E_EXISTS "KMS has already been bootstrapped" when there
- * is any: nothing is overwritten. */
-int kms_store_create(const char *dir, const char *domain, bool insecure, dstack_error *err);
-/* Loads; temporary CA key and RPC key are made anew where missing. `domain` overrides the stored
- * one when not empty. DSTACK_E_INSECURE when the store was made in the other mode. */
+/* Whether keys could be put there: the name is valid and nothing is in the way. `done` ends the
+ * sentence "KMS has already been ...". */
+int kms_store_check_new(const char *dir, const char *domain, const char *done, dstack_error *err);
+
+/* Keys on their way into a store. */
+typedef struct kms_keys {
+    dstack_secret *root_pem;
+    dstack_secret *k256;
+    dstack_secret *temp_pem;
+    dstack_secret *rpc_pem;
+} kms_keys;
+
+/* Makes those that are NULL. */
+int kms_keys_make(kms_keys *keys, dstack_error *err);
+void kms_keys_clear(kms_keys *keys);
+DSTACK_AUTO_DEFINE_CLEAR(kms_keys, kms_keys, kms_keys_clear)
+
+/* Puts keys into an empty store, all or none. bootstrap_info may be empty. DSTACK_E_EXISTS when
+ * there are any: nothing is overwritten. */
+int kms_store_create(const char *dir, const char *domain, bool insecure, const kms_keys *keys,
+                     dstack_bytes bootstrap_info, dstack_error *err);
+/* `domain` overrides the stored one when not empty. DSTACK_E_INSECURE when the store was made in the
+ * other mode, DSTACK_E_STATE when its files do not belong together. */
 int kms_store_load(kms_store *store, const char *dir, const char *domain, bool insecure,
                    dstack_error *err);
 void kms_store_clear(kms_store *store);

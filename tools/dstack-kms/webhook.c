@@ -100,6 +100,7 @@ int kms_webhook_info(const char *url, int timeout_ms, kms_auth_info *info, dstac
         !json_is_integer(chain) || json_integer_value(chain) < 0) {
         return bad_answer(url, &request, &response, err);
     }
+    (void)take_text(answer, "ethRpcUrl", info->eth_rpc_url, sizeof info->eth_rpc_url);
     info->chain_id = (uint64_t)json_integer_value(chain);
     info->has_contract = true;
     return 0;

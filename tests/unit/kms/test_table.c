@@ -14,13 +14,20 @@ static void sec_11_every_method_names_who_may_call_it(void **state) {
         {&kms_rpc_service, "GetAppEnvEncryptPubKey", RPC_CALLER_ANYONE},
         {&kms_rpc_service, "GetMeta", RPC_CALLER_ANYONE},
         {&kms_rpc_service, "GetTempCaCert", RPC_CALLER_ANYONE},
+        {&kms_rpc_service, "GetKmsKey", RPC_CALLER_ATTESTED},
         {&kms_rpc_service, "SignCert", RPC_CALLER_CUSTOM},
+        {&kms_admin_service, "ClearImageCache", RPC_CALLER_TOKEN},
+        {&kms_admin_service, "GetKmsKey", RPC_CALLER_TOKEN_ATTESTED},
         {&kms_setup_service, "Bootstrap", RPC_CALLER_TOKEN},
+        {&kms_setup_service, "Onboard", RPC_CALLER_TOKEN},
+        {&kms_setup_service, "GetAttestationInfo", RPC_CALLER_TOKEN},
         {&kms_setup_service, "Finish", RPC_CALLER_TOKEN},
     };
     size_t count = sizeof expected / sizeof expected[0];
     /* a method that is added appears here, with its class thought about */
-    assert_int_equal(kms_rpc_service.method_count + kms_setup_service.method_count, count);
+    assert_int_equal(kms_rpc_service.method_count + kms_setup_service.method_count +
+                         kms_admin_service.method_count,
+                     count);
     for (size_t i = 0; i < count; i++) {
         const rpc_method *method = rpc_service_find(expected[i].service, expected[i].method);
         assert_non_null(method);
@@ -99,8 +106,11 @@ static void sec_20_keys_are_made_once(void **state) {
     char dir[] = "/tmp/dstack-store-XXXXXX";
     assert_non_null(mkdtemp(dir));
     dstack_error err = {0};
-    assert_ok(kms_store_create(dir, "kms.example", true, &err), err);
-    assert_int_equal(kms_store_create(dir, "kms.example", true, &err), DSTACK_E_EXISTS);
+    DSTACK_AUTO(kms_keys) kms_keys keys = {0};
+    assert_ok(kms_keys_make(&keys, &err), err);
+    assert_ok(kms_store_create(dir, "kms.example", true, &keys, (dstack_bytes){0}, &err), err);
+    assert_int_equal(kms_store_create(dir, "kms.example", true, &keys, (dstack_bytes){0}, &err),
+                     DSTACK_E_EXISTS);
     kms_store store;
     assert_int_equal(kms_store_load(&store, dir, "", false, &err), DSTACK_E_INSECURE);
     assert_ok(kms_store_load(&store, dir, "", true, &err), err);
