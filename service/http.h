@@ -80,7 +80,9 @@ void http_request_set_connection_data(http_request *request, void *data, void (*
 /* ---- responses --------------------------------------------------------------------------------
  */
 
-/* Fresh responses are status 404 with a short text body. Each call replaces the body. */
+/* Fresh responses are the page of status 404. Each call replaces the body. */
+/* A short HTML page that says no more than the status: what is answered where no RPC is. */
+void http_response_page(http_response *response, int status);
 void http_response_text(http_response *response, int status, const char *text);
 /* Copies body. content_type must outlive the call only. */
 void http_response_bytes(http_response *response, int status, const char *content_type,

@@ -39,7 +39,7 @@ http_request *http_request_new(const char *target, dstack_error *err) {
     } else {
         request->query = request->path + strlen(request->path);
     }
-    http_response_text(&request->response, 404, "Not Found\n");
+    request->response.status = 404;
     return request;
 }
 
@@ -86,7 +86,8 @@ bool http_request_oversize(const http_request *request) {
 void http_request_run(http_request *request) {
     const http_route *route = request->route;
     if (route == NULL) {
-        return; /* the 404 every response starts as */
+        http_response_page(&request->response, 404);
+        return;
     }
     if (request->message.oversize && (route->flags & HTTP_ROUTE_TAKES_OVERSIZE) == 0) {
         http_response_error(&request->response, 413, "failed to read data: payload too large");
@@ -94,6 +95,9 @@ void http_request_run(http_request *request) {
     }
     void *user = route->user != NULL ? route->user : request->connection->listener->config.user;
     route->handler(request, &request->response, user);
+    if (request->response.content_type == NULL) {
+        http_response_page(&request->response, request->response.status);
+    }
 }
 
 void http_request_free(http_request *request) {

@@ -40,6 +40,16 @@ void http_response_text(http_response *response, int status, const char *text) {
     http_response_bytes(response, status, "text/plain; charset=utf-8", bytes_of_str(text));
 }
 
+void http_response_page(http_response *response, int status) {
+    DSTACK_AUTO(buf) dstack_buf page = {0};
+    const char *text = http_status_text(status);
+    buf_put_fmt(&page,
+                "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                "<title>%d %s</title></head><body><h1>%d %s</h1></body></html>\n",
+                status, text, status, text);
+    http_response_bytes(response, status, "text/html; charset=utf-8", bytes_of_buf(&page));
+}
+
 void http_response_buf(http_response *response, int status, const char *content_type,
                        dstack_buf *body, bool secret) {
     drop_body(response);

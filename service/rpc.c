@@ -353,7 +353,7 @@ void rpc_dispatch(http_request *http, http_response *response, const rpc_binding
                   const char *method_name) {
     const char *method = http_request_method(http);
     if (strcmp(method, "GET") != 0 && strcmp(method, "POST") != 0) {
-        http_response_text(response, 404, "Not Found\n");
+        http_response_page(response, 404);
         return;
     }
     wire form = wire_of(http);

@@ -257,6 +257,10 @@ static void expect(fixture *f, http_client_request request, int status, const ch
 
 #define JSON_TYPE "application/json"
 #define BINARY_TYPE "application/octet-stream"
+#define NOT_FOUND_PAGE                                                                             \
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>404 Not "             \
+    "Found</title>"                                                                                \
+    "</head><body><h1>404 Not Found</h1></body></html>\n"
 #define JSON_ERROR(text) bytes_of_str("{\n  \"error\": \"" text "\"\n}")
 
 static void the_form_of_bodies_follows_the_request(void **state) {
@@ -273,8 +277,8 @@ static void the_form_of_bodies_follows_the_request(void **state) {
            bytes_of_str("null"));
     expect(f, (http_client_request){"POST", "/prpc/Echo", .body = bytes_of("\x0a\x02hi", 4)}, 200,
            BINARY_TYPE, bytes_of("\x0a\x02hi", 4));
-    expect(f, (http_client_request){"PUT", "/prpc/Echo"}, 404, "text/plain; charset=utf-8",
-           bytes_of_str("Not Found\n"));
+    expect(f, (http_client_request){"PUT", "/prpc/Echo"}, 404, "text/html; charset=utf-8",
+           bytes_of_str(NOT_FOUND_PAGE));
 }
 
 static void errors_have_their_status_and_form(void **state) {
