@@ -49,24 +49,59 @@ bool rpc_field_is_map(const ProtobufCFieldDescriptor *field) {
 static int write_message(const ProtobufCMessage *message, dstack_buf *out, int depth,
                          dstack_error *err);
 
-static int write_string(const char *text, dstack_buf *out, dstack_error *err) {
+/* The character that starts at *at, which moves behind it; U+FFFD for what is no UTF-8. */
+static uint32_t next_character(const unsigned char **at) {
+    const unsigned char *p = *at;
+    unsigned follow = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 1 : p[0] < 0xf0 ? 2 : p[0] < 0xf5 ? 3 : 0;
+    uint32_t c = follow == 0 ? 0xfffd : p[0] & (0x3fu >> follow);
+    for (unsigned i = 1; i <= follow; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            *at = p + i;
+            return 0xfffd;
+        }
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    *at = p + 1 + follow;
+    return c;
+}
+
+/* Some clients count characters where Content-Length counts bytes and then wait for more: answers
+ * are ASCII, so that both numbers agree. */
+static void write_escaped(uint32_t c, dstack_buf *out) {
+    if (c >= 0x10000) {
+        buf_put_fmt(out, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
+                    0xdc00 + ((c - 0x10000) & 0x3ff));
+    } else {
+        buf_put_fmt(out, "\\u%04x", c);
+    }
+}
+
+static void write_string(const char *text, dstack_buf *out) {
+    static const char escapes[] = "\"\\\b\f\n\r\t";
+    static const char letters[] = "\"\\bfnrt";
+    const unsigned char *p = (const unsigned char *)(text != NULL ? text : "");
     buf_put_u8(out, '"');
-    for (const unsigned char *p = (const unsigned char *)(text != NULL ? text : ""); *p != 0; p++) {
-        static const char escapes[] = "\"\\\b\f\n\r\t";
-        static const char letters[] = "\"\\bfnrt";
+    while (*p != 0) {
+        const unsigned char *run = p;
+        while (*p >= ' ' && *p < 0x7f && *p != '"' && *p != '\\') {
+            p++;
+        }
+        buf_put(out, run, (size_t)(p - run));
+        if (*p == 0) {
+            break;
+        }
         const char *found = strchr(escapes, *p);
         if (found != NULL) {
             buf_put_u8(out, '\\');
             buf_put_u8(out, (uint8_t)letters[found - escapes]);
-        } else if (*p < ' ') {
-            buf_put_fmt(out, "\\u%04x", *p);
+            p++;
+        } else if (*p < 0x80) {
+            write_escaped(*p++, out);
         } else {
-            buf_put_u8(out, *p);
+            write_escaped(next_character(&p), out);
         }
     }
     buf_put_u8(out, '"');
-    (void)err;
-    return 0;
 }
 
 static int write_value(ProtobufCType type, const void *at, dstack_buf *out, int depth,
@@ -101,7 +136,8 @@ static int write_value(ProtobufCType type, const void *at, dstack_buf *out, int 
         buf_put_str(out, *(const protobuf_c_boolean *)at ? "true" : "false");
         break;
     case PROTOBUF_C_TYPE_STRING:
-        return write_string(*(char *const *)at, out, err);
+        write_string(*(char *const *)at, out);
+        break;
     case PROTOBUF_C_TYPE_BYTES: {
         const ProtobufCBinaryData *data = at;
         buf_put_u8(out, '"');

@@ -47,7 +47,10 @@ static json_t *typed(const ProtobufCFieldDescriptor *field, const char *text, ds
     }
     json_t *value = field->type == PROTOBUF_C_TYPE_MESSAGE ? NULL : json_string(text);
     if (value == NULL) {
-        error_set(err, DSTACK_E_FORMAT, "%s: cannot be given as a query argument", field->name);
+        error_set(err, DSTACK_E_FORMAT,
+                  field->type == PROTOBUF_C_TYPE_MESSAGE ? "%s: cannot be given as a query argument"
+                                                         : "%s: text is not UTF-8",
+                  field->name);
     }
     return value;
 }
