@@ -74,9 +74,60 @@ static int check_texts(const ProtobufCMessage *message, dstack_error *err) {
     return 0;
 }
 
+static uint64_t varint(cursor *c) {
+    uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        uint8_t byte = cursor_u8(c);
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            return value;
+        }
+    }
+    c->failed = true;
+    return 0;
+}
+
+/* A text with a zero character would be cut there by the decoder, whose texts are C strings: it would
+ * become another text. Name of the field that holds one, or NULL. What is malformed is left to the
+ * decoder. Wire types: Protocol Buffers encoding, "message structure". */
+static const char *text_with_zero(const ProtobufCMessageDescriptor *descriptor, dstack_bytes body,
+                                  int depth) {
+    cursor c = cursor_init(body);
+    while (cursor_ok(&c) && cursor_left(&c) > 0 && depth <= RPC_DEPTH_MAX) {
+        uint64_t key = varint(&c);
+        if ((key & 7) == 2) {
+            const ProtobufCFieldDescriptor *field =
+                protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(key >> 3));
+            dstack_bytes value = cursor_take(&c, (size_t)varint(&c));
+            if (field != NULL && field->type == PROTOBUF_C_TYPE_STRING && value.len > 0 &&
+                memchr(value.data, 0, value.len) != NULL) {
+                return field->name;
+            }
+            const char *inner = field != NULL && field->type == PROTOBUF_C_TYPE_MESSAGE
+                                    ? text_with_zero(field->descriptor, value, depth + 1)
+                                    : NULL;
+            if (inner != NULL) {
+                return inner;
+            }
+        } else if ((key & 7) == 0) {
+            varint(&c);
+        } else if ((key & 7) == 1 || (key & 7) == 5) {
+            cursor_skip(&c, (key & 7) == 1 ? 8 : 4);
+        } else {
+            break;
+        }
+    }
+    return NULL;
+}
+
 int rpc_message_from_protobuf(const ProtobufCMessageDescriptor *descriptor, dstack_bytes body,
                               ProtobufCMessage **out, dstack_error *err) {
     static const uint8_t nothing;
+    const char *cut = text_with_zero(descriptor, body, 0);
+    *out = NULL;
+    if (cut != NULL) {
+        return error_set(err, DSTACK_E_FORMAT, "%s: text holds a zero character", cut);
+    }
     *out = protobuf_c_message_unpack(descriptor, &rpc_allocator, body.len,
                                      body.data != NULL ? body.data : &nothing);
     if (*out == NULL) {
