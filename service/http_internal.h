@@ -67,7 +67,8 @@ struct http_request {
     size_t capture_count;
     http_arg *args;
     size_t body_limit;
-    bool started; /* head has been looked at */
+    bool started;   /* head has been looked at */
+    bool ambiguous; /* has Content-Length and Transfer-Encoding: refused, connection closed */
     http_request_state state;
     http_response response;
     struct http_request *next; /* in the work queue */

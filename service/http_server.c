@@ -126,6 +126,9 @@ static void begin_request(http_request *request, const char *method) {
     http_request_prepare(request);
     size_t len = 0;
     const char *length = http_headers_find(request->message.headers, "Content-Length", &len);
+    /* Two lengths for one body are how a request is smuggled past a proxy (RFC 9112, section 6.3). */
+    request->ambiguous = length != NULL && http_headers_find(request->message.headers,
+                                                             "Transfer-Encoding", &len) != NULL;
     if (length != NULL && strtoull(length, NULL, 10) > request->body_limit) {
         request->message.oversize = true;
     }
@@ -240,6 +243,11 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const 
     }
     http_reaper_busy(request->connection, true);
     metrics_add(listener->requests, 1);
+    if (request->ambiguous) {
+        http_response_error(&request->response, 400, "two lengths are given for the body");
+        http_response_header(&request->response, "Connection", "close");
+        return send_answer(request);
+    }
     if (request->route == NULL || (request->route->flags & HTTP_ROUTE_INLINE) != 0) {
         http_request_run(request);
         return send_answer(request);
