@@ -13,6 +13,7 @@
 
 #include "app/app.h"
 #include "boot/boot.h"
+#include "memory.h"
 #include "serve/serve.h"
 #include "serve/simulate.h"
 
@@ -48,6 +49,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "dstack-agent: libsodium does not start\n");
         return 3;
     }
+    memory_settle();
     json_set_alloc_funcs(malloc, wiping_free);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     prctl(PR_SET_DUMPABLE, 0);

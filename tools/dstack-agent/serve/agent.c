@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "evidence.h"
+#include "serve/shared_evidence.h"
 
 static int text_load(const char *path, size_t limit, char **out, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
@@ -95,6 +96,7 @@ void agent_free(agent *a) {
         free(a->info->tcb_info);
         free(a->info);
     }
+    shared_evidence_release(a->last_evidence);
     cert_chain_clear(&a->app_cert);
     dstack_buf_clear(&a->app_cert_spki);
     dstack_buf_clear(&a->public_evidence.body);

@@ -41,7 +41,8 @@ typedef struct agent {
 
     agent_attest_fn *attest;
     void *source;
-    pthread_mutex_t evidence_lock; /* one quote at a time at the device */
+    pthread_mutex_t evidence_lock;         /* one quote at a time at the device */
+    struct shared_evidence *last_evidence; /* see shared_evidence.h; under the lock */
 
     pthread_mutex_t info_lock;
     agent_info *info;    /* NULL until the first success */

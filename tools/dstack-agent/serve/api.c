@@ -1,4 +1,6 @@
 /* The tables: which method lives on which surface, and who may call it there. */
+#include <string.h>
+
 #include "guest_v0.pb-c.h"
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
@@ -84,7 +86,15 @@ MOUNT(mount_tappd, tappd_service)
 MOUNT(mount_worker, worker_service)
 MOUNT(mount_worker_v1, worker_v1_service)
 
+/* A request for the method without a name. */
+static void no_method(http_request *request, http_response *response, void *user) {
+    const char *method = http_request_method(request);
+    bool known = strcmp(method, "GET") == 0 || strcmp(method, "POST") == 0;
+    http_response_page(response, known ? 422 : 404);
+}
+
 const http_route agent_internal_routes[] = {
+    {"*", "/", no_method, NULL, 0, 0},
     {"*", "/v1/*", mount_v1, NULL, 0, 0},
     {"*", "/v0/*", mount_v0, NULL, 0, 0},
     {"*", "/*", mount_v0, NULL, 0, 0},

@@ -13,6 +13,7 @@
 #include "guest_v0.pb-c.h"
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
+#include "serve/shared_evidence.h"
 
 /* 9999-12-31T23:59:59Z: the last moment a certificate can state (RFC 5280, section 4.1.2.5). */
 #define LAST_MOMENT 253402300799ULL
@@ -36,12 +37,11 @@ static int validity_check(const dstack_csr_spec *spec, dstack_error *err) {
     return 0;
 }
 
-static int attestation_for(agent *a, dstack_bytes spki, dstack_attestation **out,
-                           dstack_error *err) {
+static int evidence_for(agent *a, dstack_bytes spki, shared_evidence **out, dstack_error *err) {
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     int rc = dstack_cert_report_data(spki, report_data, err);
     if (rc == 0) {
-        rc = agent_attest(a, report_data, out, err);
+        rc = shared_evidence_get(a, report_data, out, err);
     }
     return rc != 0 ? error_prefix(err, rc, "Failed to get certificate attestation") : 0;
 }
@@ -49,18 +49,18 @@ static int attestation_for(agent *a, dstack_bytes spki, dstack_attestation **out
 static int issue_run(agent *a, const issue *what, dstack_secret **fresh, cert_chain *chain,
                      dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf spki = {0};
-    DSTACK_AUTO(attestation) dstack_attestation *attestation = NULL;
+    DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     int rc = validity_check(&what->spec, err);
     if (rc != 0 || (what->key == NULL && (rc = dstack_cert_key_new(fresh, err)) != 0)) {
         return rc;
     }
     const dstack_secret *key = what->key != NULL ? what->key : *fresh;
     if ((rc = dstack_cert_key_public(key, &spki, err)) != 0 ||
-        (rc = attestation_for(a, bytes_of_buf(&spki), &attestation, err)) != 0) {
+        (rc = evidence_for(a, bytes_of_buf(&spki), &evidence, err)) != 0) {
         return rc;
     }
-    rc = cert_client_sign(&a->certs, &what->spec, key, attestation, what->form, clock_unix(), chain,
-                          err);
+    rc = cert_client_sign(&a->certs, &what->spec, key, shared_evidence_peek(evidence), what->form,
+                          clock_unix(), chain, err);
     return rc != 0 ? error_prefix(err, rc, "Failed to sign the CSR") : 0;
 }
 
@@ -80,56 +80,43 @@ static void answer_fill(const dstack_secret *key, const cert_chain *chain, char 
     }
 }
 
+/* The two calls take and give the same under other type names. */
+#define SPEC_OF(args)                                                                              \
+    {                                                                                              \
+        .subject = (args)->subject, .alt_names = (const char *const *)(args)->alt_names,           \
+        .alt_name_count = (args)->n_alt_names, .server_auth = (args)->usage_server_auth,           \
+        .client_auth = (args)->usage_client_auth, .with_quote = (args)->usage_ra_tls,              \
+        .with_app_info = (args)->with_app_info,                                                    \
+        .has_not_before = (args)->opt_not_before_case != 0, .not_before = (args)->not_before,      \
+        .has_not_after = (args)->opt_not_after_case != 0, .not_after = (args)->not_after,          \
+    }
+
+/* A certificate for a fresh key, into the fields of either answer. */
+static int issue_fresh(agent *a, const issue *what, char **key_field, size_t *count, char ***items,
+                       dstack_error *err) {
+    DSTACK_AUTO(secret) dstack_secret *key = NULL;
+    DSTACK_AUTO(cert_chain) cert_chain chain = {0};
+    int rc = issue_run(a, what, &key, &chain, err);
+    if (rc == 0) {
+        answer_fill(key, &chain, key_field, count, items);
+    }
+    return rc;
+}
+
 int v0_get_tls_key(rpc_call *call, dstack_error *err) {
     const DstackGuest__GetTlsKeyArgs *args = (const void *)call->request;
     DstackGuest__GetTlsKeyResponse *out = (void *)call->response;
-    const issue what = {
-        .spec = {.subject = args->subject,
-                 .alt_names = (const char *const *)args->alt_names,
-                 .alt_name_count = args->n_alt_names,
-                 .server_auth = args->usage_server_auth,
-                 .client_auth = args->usage_client_auth,
-                 .with_quote = args->usage_ra_tls,
-                 .with_app_info = args->with_app_info,
-                 .has_not_before = args->opt_not_before_case != 0,
-                 .not_before = args->not_before,
-                 .has_not_after = args->opt_not_after_case != 0,
-                 .not_after = args->not_after},
-        .form = DSTACK_ATTESTATION_LEGACY_CHOICE,
-    };
-    DSTACK_AUTO(secret) dstack_secret *key = NULL;
-    DSTACK_AUTO(cert_chain) cert_chain chain = {0};
-    int rc = issue_run(call->app, &what, &key, &chain, err);
-    if (rc == 0) {
-        answer_fill(key, &chain, &out->key, &out->n_certificate_chain, &out->certificate_chain);
-    }
-    return rc;
+    const issue what = {.spec = SPEC_OF(args), .form = DSTACK_ATTESTATION_LEGACY_CHOICE};
+    return issue_fresh(call->app, &what, &out->key, &out->n_certificate_chain,
+                       &out->certificate_chain, err);
 }
 
 int v1_issue_cert(rpc_call *call, dstack_error *err) {
     const Dstack__Guest__V1__IssueCertRequest *args = (const void *)call->request;
     Dstack__Guest__V1__IssueCertResponse *out = (void *)call->response;
-    const issue what = {
-        .spec = {.subject = args->subject,
-                 .alt_names = (const char *const *)args->alt_names,
-                 .alt_name_count = args->n_alt_names,
-                 .server_auth = args->usage_server_auth,
-                 .client_auth = args->usage_client_auth,
-                 .with_quote = args->usage_ra_tls,
-                 .with_app_info = args->with_app_info,
-                 .has_not_before = args->opt_not_before_case != 0,
-                 .not_before = args->not_before,
-                 .has_not_after = args->opt_not_after_case != 0,
-                 .not_after = args->not_after},
-        .form = DSTACK_ATTESTATION_V1,
-    };
-    DSTACK_AUTO(secret) dstack_secret *key = NULL;
-    DSTACK_AUTO(cert_chain) cert_chain chain = {0};
-    int rc = issue_run(call->app, &what, &key, &chain, err);
-    if (rc == 0) {
-        answer_fill(key, &chain, &out->key, &out->n_certificate_chain, &out->certificate_chain);
-    }
-    return rc;
+    const issue what = {.spec = SPEC_OF(args), .form = DSTACK_ATTESTATION_V1};
+    return issue_fresh(call->app, &what, &out->key, &out->n_certificate_chain,
+                       &out->certificate_chain, err);
 }
 
 /* A P-256 key that is the same wherever the app runs. */

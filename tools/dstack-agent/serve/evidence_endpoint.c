@@ -11,6 +11,7 @@
 #include "crypto/hash.h"
 #include "evidence.h"
 #include "serve/agent.h"
+#include "serve/shared_evidence.h"
 
 #define NONCE_MIN 16
 #define NONCE_MAX 64
@@ -52,7 +53,7 @@ static int leaf_of(agent *a, char **pem, uint8_t spki_hash[32], dstack_error *er
 
 static int answer_make(agent *a, dstack_bytes nonce, dstack_buf *out, dstack_error *err) {
     DSTACK_AUTO(str) char *pem = NULL;
-    DSTACK_AUTO(attestation) dstack_attestation *attestation = NULL;
+    DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     DSTACK_AUTO(buf) dstack_buf encoded = {0};
     uint8_t content[NONCE_MAX + 32], report_data[DSTACK_REPORT_DATA_SIZE];
     int rc = leaf_of(a, &pem, content + nonce.len, err);
@@ -62,9 +63,9 @@ static int answer_make(agent *a, dstack_bytes nonce, dstack_buf *out, dstack_err
     memcpy(content, nonce.data, nonce.len);
     if ((rc = dstack_report_data("dstack-evidence", NULL, bytes_of(content, nonce.len + 32),
                                  report_data, err)) != 0 ||
-        (rc = agent_attest(a, report_data, &attestation, err)) != 0 ||
-        (rc = dstack_attestation_encode(attestation, DSTACK_ATTESTATION_LEGACY_CHOICE, &encoded,
-                                        err)) != 0) {
+        (rc = shared_evidence_get(a, report_data, &evidence, err)) != 0 ||
+        (rc = dstack_attestation_encode(shared_evidence_peek(evidence),
+                                        DSTACK_ATTESTATION_LEGACY_CHOICE, &encoded, err)) != 0) {
         return rc;
     }
     DSTACK_AUTO(json) json_t *root = json_object();

@@ -48,6 +48,7 @@ static int api_sys_info(rpc_call *call, dstack_error *err) {
     rpc_set_str(&out->os_name, info.os_name);
     rpc_set_str(&out->os_version, info.os_version);
     rpc_set_str(&out->kernel_version, info.kernel);
+    rpc_set_str(&out->cpu_model, info.cpu_model);
     out->num_cpus = info.cpus;
     out->total_memory = info.memory_total;
     out->available_memory = info.memory_available;

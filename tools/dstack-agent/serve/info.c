@@ -12,6 +12,7 @@
 #include "guest_v0.pb-c.h"
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
+#include "serve/shared_evidence.h"
 
 static dstack_bytes value(const dstack_value *v) {
     return bytes_of(v->data, v->len);
@@ -51,7 +52,7 @@ static int tcb_info_write(agent *a, const dstack_attestation *attestation,
 }
 
 static int info_take(agent *a, agent_info **out, dstack_error *err) {
-    DSTACK_AUTO(attestation) dstack_attestation *attestation = NULL;
+    DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     DSTACK_AUTO(buf) dstack_buf tcb = {0};
     static const uint8_t zeros[DSTACK_REPORT_DATA_SIZE];
     agent_info *info = calloc(1, sizeof *info);
@@ -59,9 +60,10 @@ static int info_take(agent *a, agent_info **out, dstack_error *err) {
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     int rc;
-    if ((rc = agent_attest(a, zeros, &attestation, err)) != 0 ||
-        (rc = dstack_attestation_identity(attestation, false, NULL, &info->identity, err)) != 0 ||
-        (rc = tcb_info_write(a, attestation, &info->identity, &tcb, err)) != 0) {
+    if ((rc = shared_evidence_get(a, zeros, &evidence, err)) != 0 ||
+        (rc = dstack_attestation_identity(shared_evidence_peek(evidence), false, NULL,
+                                          &info->identity, err)) != 0 ||
+        (rc = tcb_info_write(a, shared_evidence_peek(evidence), &info->identity, &tcb, err)) != 0) {
         free(info);
         return rc;
     }

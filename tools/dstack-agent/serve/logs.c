@@ -171,26 +171,29 @@ static bool tail_read(const char *text, char out[12]) {
     return true;
 }
 
-/* NULL when the query is good, else what is wrong with it. */
-static const char *options_read(http_request *request, log_options *out) {
+/* 0 when the query is good, else the status of the refusal and *wrong what is wrong with it. */
+static int options_read(http_request *request, log_options *out, const char **wrong) {
     const char *since = http_request_arg(request, "since");
     const char *until = http_request_arg(request, "until");
     const char *tail = http_request_arg(request, "tail");
     if (!log_time_parse(since != NULL ? since : "", clock_unix(), &out->since)) {
-        return "Invalid since";
+        *wrong = "Invalid since";
+        return 400;
     }
     if (!log_time_parse(until != NULL ? until : "", clock_unix(), &out->until)) {
-        return "Invalid until";
+        *wrong = "Invalid until";
+        return 400;
     }
     if (!tail_read(tail != NULL ? tail : "1000", out->tail)) {
-        return "Invalid tail";
+        *wrong = "Invalid tail";
+        return 400;
     }
-    return flag_read(request, "follow", &out->follow) && flag_read(request, "text", &out->text) &&
-                   flag_read(request, "bare", &out->bare) &&
-                   flag_read(request, "timestamps", &out->timestamps) &&
-                   flag_read(request, "ansi", &out->ansi)
-               ? NULL
-               : "Invalid flag";
+    *wrong = "Invalid flag";
+    bool good = flag_read(request, "follow", &out->follow) &&
+                flag_read(request, "text", &out->text) && flag_read(request, "bare", &out->bare) &&
+                flag_read(request, "timestamps", &out->timestamps) &&
+                flag_read(request, "ansi", &out->ansi);
+    return good ? 0 : 422;
 }
 
 void page_logs(http_request *request, http_response *response, void *user) {
@@ -206,10 +209,11 @@ void page_logs(http_request *request, http_response *response, void *user) {
     }
     job->fd = -1;
     snprintf(job->container, sizeof job->container, "%s", container);
-    const char *wrong = options_read(request, &job->options);
-    if (wrong != NULL) {
+    const char *wrong = NULL;
+    int refusal = options_read(request, &job->options, &wrong);
+    if (refusal != 0) {
         job_free(job);
-        http_response_error(response, 400, wrong);
+        http_response_error(response, refusal, wrong);
         return;
     }
     http_response_stream(response, 200, "text/plain; charset=utf-8", produce, job, job_free);

@@ -77,6 +77,7 @@ void metrics_text(const system_info *info, dstack_buf *out) {
     fact(out, "system_os_name", "Operating system name", "os_name", info->os_name);
     fact(out, "system_os_version", "Operating system version", "os_version", info->os_version);
     fact(out, "system_kernel_version", "Kernel version", "kernel_version", info->kernel);
+    fact(out, "system_cpu_model", "CPU model information", "cpu_model", info->cpu_model);
     number(out, "system_num_cpus", "Number of logical CPUs", info->cpus);
     number(out, "system_memory_total", "Total memory in bytes", info->memory_total);
     number(out, "system_memory_available", "Available memory in bytes", info->memory_available);

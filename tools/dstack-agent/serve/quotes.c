@@ -1,4 +1,5 @@
 #include "serve/quotes.h"
+#include "serve/shared_evidence.h"
 
 #include <string.h>
 
@@ -48,27 +49,28 @@ int quote_event_log(const dstack_event_log *full, bool keep_all, dstack_buf *out
 
 /* Quote and log of one attestation. */
 static int take(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
-                dstack_attestation **attestation, dstack_buf *log, dstack_error *err) {
-    int rc = agent_attest(a, report_data, attestation, err);
+                shared_evidence **evidence, dstack_buf *log, dstack_error *err) {
+    int rc = shared_evidence_get(a, report_data, evidence, err);
     if (rc != 0) {
         return error_prefix(err, rc, "Failed to get quote");
     }
-    if (dstack_attestation_variant(*attestation) != DSTACK_TEE_TDX) {
+    const dstack_attestation *attestation = shared_evidence_peek(*evidence);
+    if (dstack_attestation_variant(attestation) != DSTACK_TEE_TDX) {
         return error_set(err, DSTACK_E_UNSUPPORTED,
                          "Failed to get quote: not a TDX platform, use Attest");
     }
-    return quote_event_log(dstack_attestation_event_log(*attestation), a->full_log, log, err);
+    return quote_event_log(dstack_attestation_event_log(attestation), a->full_log, log, err);
 }
 
 int quote_answer(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
                  DstackGuest__GetQuoteResponse *out, dstack_error *err) {
-    DSTACK_AUTO(attestation) dstack_attestation *attestation = NULL;
+    DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     DSTACK_AUTO(buf) dstack_buf log = {0};
-    int rc = take(a, report_data, &attestation, &log, err);
+    int rc = take(a, report_data, &evidence, &log, err);
     if (rc != 0) {
         return rc;
     }
-    rpc_set_bytes(&out->quote, dstack_attestation_evidence(attestation));
+    rpc_set_bytes(&out->quote, dstack_attestation_evidence(shared_evidence_peek(evidence)));
     rpc_set_str(&out->event_log, buf_text(&log));
     rpc_set_bytes(&out->report_data, bytes_of(report_data, DSTACK_REPORT_DATA_SIZE));
     rpc_set_str(&out->vm_config, a->vm_config);
@@ -91,16 +93,16 @@ int v0_get_quote(rpc_call *call, dstack_error *err) {
 int v0_attest(rpc_call *call, dstack_error *err) {
     const DstackGuest__RawQuoteArgs *args = (const void *)call->request;
     DstackGuest__AttestResponse *out = (void *)call->response;
-    DSTACK_AUTO(attestation) dstack_attestation *attestation = NULL;
+    DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     DSTACK_AUTO(buf) dstack_buf encoded = {0};
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     int rc;
     if ((rc = pad(args->report_data, report_data, "Report data is too long", err)) != 0) {
         return rc;
     }
-    if ((rc = agent_attest(call->app, report_data, &attestation, err)) != 0 ||
-        (rc = dstack_attestation_encode(attestation, DSTACK_ATTESTATION_LEGACY_CHOICE, &encoded,
-                                        err)) != 0) {
+    if ((rc = shared_evidence_get(call->app, report_data, &evidence, err)) != 0 ||
+        (rc = dstack_attestation_encode(shared_evidence_peek(evidence),
+                                        DSTACK_ATTESTATION_LEGACY_CHOICE, &encoded, err)) != 0) {
         return error_prefix(err, rc, "Failed to get attestation");
     }
     rpc_set_bytes(&out->attestation, bytes_of_buf(&encoded));
@@ -125,13 +127,14 @@ static void gpu_evidence_add(Dstack__Guest__V1__AttestResponse *out) {
 int v1_attest(rpc_call *call, dstack_error *err) {
     const Dstack__Guest__V1__AttestRequest *args = (const void *)call->request;
     Dstack__Guest__V1__AttestResponse *out = (void *)call->response;
-    DSTACK_AUTO(attestation) dstack_attestation *attestation = NULL;
+    DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     DSTACK_AUTO(buf) dstack_buf encoded = {0};
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     int rc;
     if ((rc = pad(args->report_data, report_data, "report data is too long", err)) != 0 ||
-        (rc = agent_attest(call->app, report_data, &attestation, err)) != 0 ||
-        (rc = dstack_attestation_encode(attestation, DSTACK_ATTESTATION_V1, &encoded, err)) != 0) {
+        (rc = shared_evidence_get(call->app, report_data, &evidence, err)) != 0 ||
+        (rc = dstack_attestation_encode(shared_evidence_peek(evidence), DSTACK_ATTESTATION_V1,
+                                        &encoded, err)) != 0) {
         return rc;
     }
     rpc_set_bytes(&out->attestation, bytes_of_buf(&encoded));
@@ -157,7 +160,7 @@ static int tappd_quote(rpc_call *call, ProtobufCBinaryData data, const char *alg
                        const char *prefix, dstack_error *err) {
     agent *a = call->app;
     DstackGuest__TdxQuoteResponse *out = (void *)call->response;
-    DSTACK_AUTO(attestation) dstack_attestation *attestation = NULL;
+    DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     DSTACK_AUTO(buf) dstack_buf log = {0};
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     bool raw = strcmp(algorithm, "raw") == 0;
@@ -167,11 +170,11 @@ static int tappd_quote(rpc_call *call, ProtobufCBinaryData data, const char *alg
         return error_set(err, DSTACK_E_ARGUMENT,
                          raw ? "invalid content length" : "invalid hash algorithm");
     }
-    int rc = take(a, report_data, &attestation, &log, err);
+    int rc = take(a, report_data, &evidence, &log, err);
     if (rc != 0) {
         return rc;
     }
-    rpc_set_bytes(&out->quote, dstack_attestation_evidence(attestation));
+    rpc_set_bytes(&out->quote, dstack_attestation_evidence(shared_evidence_peek(evidence)));
     rpc_set_str(&out->event_log, buf_text(&log));
     rpc_set_str(&out->hash_algorithm, effective);
     rpc_set_str(&out->prefix, tag);

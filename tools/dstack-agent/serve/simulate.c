@@ -78,11 +78,12 @@ static int listen_all(http_server *server, const char *dir, agent *a, dstack_err
         const char *name;
         const http_route *routes;
         size_t count;
+        const char *version;
     } sockets[] = {
-        {"dstack.sock", agent_internal_routes, agent_internal_route_count},
-        {"tappd.sock", agent_tappd_routes, agent_tappd_route_count},
-        {"external.sock", agent_external_routes, agent_external_route_count},
-        {"guest.sock", agent_guest_api_routes, agent_guest_api_route_count},
+        {"dstack.sock", agent_internal_routes, agent_internal_route_count, NULL},
+        {"tappd.sock", agent_tappd_routes, agent_tappd_route_count, NULL},
+        {"external.sock", agent_external_routes, agent_external_route_count, "v" AGENT_VERSION},
+        {"guest.sock", agent_guest_api_routes, agent_guest_api_route_count, NULL},
     };
     for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
         char address[512];
@@ -92,7 +93,8 @@ static int listen_all(http_server *server, const char *dir, agent *a, dstack_err
                                              .unix_mode = 0600,
                                              .routes = sockets[i].routes,
                                              .route_count = sockets[i].count,
-                                             .user = a};
+                                             .user = a,
+                                             .version_header = sockets[i].version};
         int rc = http_server_listen(server, &config, err);
         if (rc != 0) {
             return rc;

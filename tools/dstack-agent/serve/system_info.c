@@ -22,6 +22,13 @@ uint64_t system_meminfo_value(const char *text, const char *key) {
     return 0;
 }
 
+void system_cpu_model(const char *text, char *out, size_t size) {
+    const char *line = strstr(text, "model name");
+    const char *value = line != NULL ? line + 10 + strspn(line + 10, " \t") : "";
+    value = *value == ':' ? value + 1 + strspn(value + 1, " \t") : "";
+    snprintf(out, size, "%.*s", (int)strcspn(value, "\n"), value);
+}
+
 bool system_os_release_value(const char *text, const char *key, char *out, size_t size) {
     size_t key_len = strlen(key);
     for (const char *line = text; *line != '\0';) {
@@ -93,6 +100,8 @@ void system_info_read(system_info *out, const char *const *mount_points, size_t 
     if (uname(&kernel) == 0) {
         snprintf(out->kernel, sizeof out->kernel, "%.63s", kernel.release);
     }
+    DSTACK_AUTO(buf) dstack_buf cpu = {0};
+    system_cpu_model(text_read("/proc/cpuinfo", &cpu), out->cpu_model, sizeof out->cpu_model);
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     out->cpus = cpus > 0 ? (uint32_t)cpus : 0;
     text = text_read("/proc/meminfo", &memory);

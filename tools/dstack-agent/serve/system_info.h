@@ -15,7 +15,7 @@ typedef struct system_disk {
 } system_disk;
 
 typedef struct system_info {
-    char os_name[64], os_version[64], kernel[64];
+    char os_name[64], os_version[64], kernel[64], cpu_model[96];
     uint32_t cpus;
     uint64_t memory_total, memory_available, memory_free; /* bytes */
     uint64_t swap_total, swap_free;
@@ -30,6 +30,8 @@ void system_info_read(system_info *out, const char *const *mount_points, size_t 
 
 /* A line "Key:   N kB" of /proc/meminfo in bytes; 0 when absent. */
 uint64_t system_meminfo_value(const char *text, const char *key);
+/* The first "model name : <text>" of /proc/cpuinfo; "" when absent. */
+void system_cpu_model(const char *text, char *out, size_t size);
 /* KEY=value of os-release, quotes removed. */
 bool system_os_release_value(const char *text, const char *key, char *out, size_t size);
 /* The device mounted at a mount point by /proc/mounts. */
