@@ -61,6 +61,12 @@ static inline int fixture_call(agent_fixture *f, const char *listener, const cha
     return parsed.status;
 }
 
+static inline const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    assert_non_null(text);
+    return text;
+}
+
 static inline char *dump(const json_t *value) {
     return json_dumps(value, JSON_COMPACT);
 }

@@ -11,6 +11,17 @@ static void memory_lines_are_read_in_bytes(void **state) {
     assert_int_equal(system_meminfo_value("", "MemTotal"), 0);
 }
 
+static void the_first_processor_s_name_counts(void **state) {
+    char out[16];
+    system_cpu_model("processor\t: 0\nmodel name\t: Some CPU\nmodel name\t: Other\n", out,
+                     sizeof out);
+    assert_string_equal(out, "Some CPU");
+    system_cpu_model("processor : 0\n", out, sizeof out);
+    assert_string_equal(out, "");
+    system_cpu_model("model name", out, sizeof out);
+    assert_string_equal(out, "");
+}
+
 static void os_release_values_lose_their_quotes(void **state) {
     char out[32];
     const char *text = "NAME=\"Debian GNU/Linux\"\nVERSION_ID='13'\nX=\n";
@@ -41,6 +52,7 @@ static void the_running_machine_has_a_kernel_and_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_lines_are_read_in_bytes),
+        cmocka_unit_test(the_first_processor_s_name_counts),
         cmocka_unit_test(os_release_values_lose_their_quotes),
         cmocka_unit_test(the_last_mount_at_a_place_counts),
         cmocka_unit_test(the_running_machine_has_a_kernel_and_memory),
