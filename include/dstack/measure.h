@@ -48,7 +48,7 @@ typedef struct dstack_vm_shape {
     bool hugepages, hotplug_off, swtpm;
     uint64_t pci_hole64_size;
     uint32_t num_gpus, num_nvswitches, num_nics, num_verity_volumes;
-    bool has_acpi;                            /**< The three digests below are given. */
+    bool has_acpi; /**< The three digests below are given; else the tables are generated. */
     uint8_t acpi_loader[DSTACK_MEASURE_SIZE]; /**< SHA-384 of what QEMU hands over as */
     uint8_t acpi_rsdp[DSTACK_MEASURE_SIZE];   /**< etc/table-loader, etc/acpi/rsdp and */
     uint8_t acpi_tables[DSTACK_MEASURE_SIZE]; /**< etc/acpi/tables, before linking. */
@@ -56,9 +56,10 @@ typedef struct dstack_vm_shape {
 
 /** One predicted event. */
 typedef struct dstack_measure_event {
-    uint32_t rtmr;    /**< 0 to 2. */
-    uint32_t type;    /**< TCG event type. */
-    const char *name; /**< For people; static. */
+    uint32_t rtmr;      /**< 0 to 2. */
+    uint32_t type;      /**< TCG event type. */
+    const char *name;   /**< For people; static. */
+    const char *source; /**< What the digest was computed from, for people; static. */
     uint8_t digest[DSTACK_MEASURE_SIZE];
     char payload[40]; /**< What the event log carries beside the digest. */
 } dstack_measure_event;
@@ -69,6 +70,11 @@ typedef struct dstack_measurements {
     uint8_t rtmr[3][DSTACK_MEASURE_SIZE];
     dstack_measure_event events[DSTACK_MEASURE_MAX_EVENTS];
     size_t event_count;
+    /** QEMU 10.2 and later leave the kernel's header as distributed in confidential guests, unless
+     * somebody patched them to go on filling it. `rtmr` and the events tell the filled one;
+     * `rtmr1_distributed` is RTMR1 for the other. Both are the image's kernel. */
+    bool has_rtmr1_distributed;
+    uint8_t rtmr1_distributed[DSTACK_MEASURE_SIZE];
 } dstack_measurements;
 
 /**
@@ -123,8 +129,8 @@ DSTACK_API void dstack_acpi_clear(dstack_acpi *acpi);
 DSTACK_API int dstack_vm_shape_set_acpi(dstack_vm_shape *shape, dstack_error *err);
 
 /**
- * Predicts MRTD and RTMR0 to RTMR2. The ACPI digests must be given in `shape` (`has_acpi`): they
- * come from the machine, or in the lite scheme from the event log.
+ * Predicts MRTD and RTMR0 to RTMR2. The ACPI tables are generated, unless `shape` gives their digests
+ * (`has_acpi`).
  * @return DSTACK_E_FORMAT for a malformed firmware or kernel, DSTACK_E_UNSUPPORTED for a machine
  *         that cannot be predicted, DSTACK_E_ARGUMENT for one that cannot be.
  */
@@ -159,8 +165,8 @@ DSTACK_API int dstack_measure_from_document(dstack_bytes document, const dstack_
 DSTACK_API int dstack_measure_material_check(const dstack_vm_config *config, char os_image_hash[65],
                                              dstack_error *err);
 
-/** Compares a quote's registers with the predicted ones. DSTACK_E_REFUSED names the first that
- * differs, with both values. */
+/** Compares a quote's registers with the predicted ones; for RTMR1, either of two when there are two.
+ * DSTACK_E_REFUSED names the first that differs, with both values. */
 DSTACK_API int dstack_measure_compare(const dstack_measurements *expected,
                                       const uint8_t mrtd[DSTACK_MEASURE_SIZE],
                                       const uint8_t rtmr[3][DSTACK_MEASURE_SIZE],
@@ -170,8 +176,9 @@ DSTACK_API int dstack_measure_compare(const dstack_measurements *expected,
  * The check for `dstack_attestation_options.image`. The prover's measurement material must belong to
  * the image hash and the registers must follow from it (anchor SELF_ASSERTED: the hash still wants a
  * policy that names it). When `user` names an image folder whose identity is that hash, the
- * registers must also follow from the folder's own files (anchor REFERENCE_IMAGE); without material
- * that folder alone decides. The digests of the ACPI tables come from the event log.
+ * registers must follow from the folder's own files (anchor REFERENCE_IMAGE). The ACPI tables are
+ * generated from vm_config, so that RTMR0 is recomputed whole; a machine or a QEMU whose tables are
+ * not known is refused, and so is an event log with other tables, by name.
  * @param user  `const char *`: path of an image folder; may be NULL
  */
 DSTACK_API int dstack_measure_image_check(void *user, const dstack_image_question *question,

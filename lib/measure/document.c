@@ -189,6 +189,11 @@ int dstack_measure_from_document(dstack_bytes bytes, const dstack_vm_shape *shap
         return rc;
     }
     hash_sha384(bytes_of_buf(&hob), doc.inputs.td_hob);
+    doc.inputs.image_source = doc.inputs.kernel_source = "measurement document";
+    doc.inputs.cfv_source =
+        memcmp(doc.inputs.cfv, measure_cfv_reference, sizeof measure_cfv_reference) == 0
+            ? measure_cfv_reference_source
+            : "measurement document";
     memcpy(doc.inputs.mrtd, shape->two_pass ? doc.mrtd_two : doc.mrtd_single,
            sizeof doc.inputs.mrtd);
     return measure_events(&doc.inputs, shape, out, err);

@@ -13,13 +13,19 @@ typedef struct measure_inputs {
     uint8_t kernel[DSTACK_MEASURE_SIZE];
     uint8_t cmdline[DSTACK_MEASURE_SIZE];
     uint8_t initrd[DSTACK_MEASURE_SIZE];
+    bool has_kernel_distributed; /* the loader may have left the kernel's header alone */
+    uint8_t kernel_distributed[DSTACK_MEASURE_SIZE];
+    /* Where they come from, for people; static texts. */
+    const char *image_source, *cfv_source, *kernel_source;
 } measure_inputs;
 
 /* Configuration volume of dstack's own firmware build (EDK2 stable202502, IntelTdxX64), as its real
  * boots log it. */
 extern const uint8_t measure_cfv_reference[DSTACK_MEASURE_SIZE];
 
-/* Fills the event list and replays it. shape gives the ACPI digests. */
+extern const char measure_cfv_reference_source[];
+
+/* Fills the event list and replays it. shape gives the ACPI digests, or they are generated. */
 int measure_events(const measure_inputs *inputs, const dstack_vm_shape *shape,
                    dstack_measurements *out, dstack_error *err);
 

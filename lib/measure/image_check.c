@@ -13,11 +13,33 @@
 DSTACK_AUTO_DEFINE_CLEAR(vm_config, dstack_vm_config, dstack_vm_config_clear)
 DSTACK_AUTO_DEFINE_CLEAR(image, dstack_image, dstack_image_clear)
 
-/* The three ACPI digests stand in the log in a fixed order, marked by their payload. That they are
- * the ones the machine measured follows from the comparison of RTMR0. */
-static int take_acpi(const dstack_event_log *log, dstack_vm_shape *shape, dstack_error *err) {
-    uint8_t *const targets[ACPI_EVENTS] = {shape->acpi_loader, shape->acpi_rsdp,
-                                           shape->acpi_tables};
+static int compare_acpi(const char *name, const dstack_vm_shape *shape, const uint8_t *generated,
+                        dstack_bytes logged, dstack_error *err) {
+    if (bytes_equal(logged, bytes_of(generated, DSTACK_MEASURE_SIZE))) {
+        return 0;
+    }
+    char expected[2 * DSTACK_MEASURE_SIZE + 1], actual[2 * DSTACK_MEASURE_SIZE + 1] = "";
+    hex_encode(bytes_of(generated, DSTACK_MEASURE_SIZE), expected);
+    if (logged.len == DSTACK_MEASURE_SIZE) {
+        hex_encode(logged, actual);
+    }
+    return error_set(err, DSTACK_E_REFUSED,
+                     "%s mismatch: QEMU %u.%u.%u gives the machine of vm_config %.16s..., the "
+                     "event log has %.16s...",
+                     name, shape->qemu_version[0], shape->qemu_version[1], shape->qemu_version[2],
+                     expected, actual);
+}
+
+/* The three ACPI digests stand in the log in a fixed order, marked by their payload. RTMR0 decides;
+ * this says in words what is wrong with it. A log may have been stripped of them. */
+static int check_logged_acpi(const dstack_event_log *log, const dstack_vm_shape *shape,
+                             dstack_error *err) {
+    const struct {
+        const char *name;
+        const uint8_t *digest;
+    } generated[] = {{"ACPI loader", shape->acpi_loader},
+                     {"ACPI RSDP", shape->acpi_rsdp},
+                     {"ACPI tables", shape->acpi_tables}};
     size_t found = 0;
     dstack_event event;
     for (size_t i = 0; log != NULL && dstack_event_log_get(log, i, &event); i++) {
@@ -25,17 +47,17 @@ static int take_acpi(const dstack_event_log *log, dstack_vm_shape *shape, dstack
             !bytes_equal_str(event.payload, "ACPI DATA")) {
             continue;
         }
-        if (found == ACPI_EVENTS || event.digest.len != DSTACK_MEASURE_SIZE) {
-            return error_set(err, DSTACK_E_REFUSED,
-                             "event log: three ACPI events with SHA-384 digests expected");
+        if (found == ACPI_EVENTS) {
+            return error_set(err, DSTACK_E_REFUSED, "event log has more than %d ACPI events",
+                             ACPI_EVENTS);
         }
-        memcpy(targets[found++], event.digest.data, DSTACK_MEASURE_SIZE);
+        const int rc =
+            compare_acpi(generated[found].name, shape, generated[found].digest, event.digest, err);
+        if (rc != 0) {
+            return rc;
+        }
+        found++;
     }
-    if (found != ACPI_EVENTS) {
-        return error_set(err, DSTACK_E_REFUSED, "event log has %zu ACPI events, %d expected", found,
-                         ACPI_EVENTS);
-    }
-    shape->has_acpi = true;
     return 0;
 }
 
@@ -48,16 +70,12 @@ static int compare(const dstack_measurements *expected, const dstack_image_quest
     return dstack_measure_compare(expected, question->mrtd, rtmr, err);
 }
 
-static int check_material(const dstack_vm_config *config, const dstack_image_question *question,
-                          char hash[65], dstack_error *err) {
+static int check_document(const dstack_vm_config *config, const dstack_image_question *question,
+                          dstack_error *err) {
     dstack_measurements expected;
-    int rc;
-    if ((rc = dstack_measure_material_check(config, hash, err)) != 0 ||
-        (rc = dstack_measure_from_document(bytes_of_buf(&config->measurement), &config->shape,
-                                           &expected, err)) != 0) {
-        return rc;
-    }
-    return compare(&expected, question, err);
+    const int rc = dstack_measure_from_document(bytes_of_buf(&config->measurement), &config->shape,
+                                                &expected, err);
+    return rc != 0 ? rc : compare(&expected, question, err);
 }
 
 /* *known tells whether the folder holds the image of that hash. */
@@ -93,11 +111,12 @@ int dstack_measure_image_check(void *user, const dstack_image_question *question
         return error_set(err, DSTACK_E_REFUSED, "the attestation carries no vm_config");
     }
     if ((rc = dstack_vm_config_parse(bytes_of_str(question->vm_config), &config, err)) != 0 ||
-        (rc = take_acpi(question->event_log, &config.shape, err)) != 0) {
+        (rc = dstack_vm_shape_set_acpi(&config.shape, err)) != 0 ||
+        (rc = check_logged_acpi(question->event_log, &config.shape, err)) != 0) {
         return rc;
     }
     memcpy(hash, config.os_image_hash, sizeof hash);
-    if ((config.has_measurement && (rc = check_material(&config, question, hash, err)) != 0) ||
+    if ((config.has_measurement && (rc = dstack_measure_material_check(&config, hash, err)) != 0) ||
         (rc = check_folder(dir, hash, &config.shape, question, &known, err)) != 0) {
         return rc;
     }
@@ -105,6 +124,9 @@ int dstack_measure_image_check(void *user, const dstack_image_question *question
         return error_set(err, DSTACK_E_REFUSED,
                          "vm_config has no measurement material, and image %.64s is not at hand",
                          hash[0] != '\0' ? hash : "(unnamed)");
+    }
+    if (!known && (rc = check_document(&config, question, err)) != 0) {
+        return rc;
     }
     *anchor = known ? DSTACK_ANCHOR_REFERENCE_IMAGE : DSTACK_ANCHOR_SELF_ASSERTED;
     return hex_decode_fixed(hash, image_hash, 32, err);

@@ -14,16 +14,20 @@ json_t *measure_to_json(const dstack_measurements *m) {
     for (size_t i = 0; i < m->event_count; i++) {
         const dstack_measure_event *event = &m->events[i];
         json_array_append_new(
-            events, json_pack("{s:i, s:I, s:s, s:o, s:s}", "rtmr", (int)event->rtmr, "type",
-                              (json_int_t)event->type, "name", event->name, "digest",
-                              json_hex(bytes_of(event->digest, sizeof event->digest)), "payload",
-                              event->payload));
+            events, json_pack("{s:i, s:I, s:s, s:s, s:o, s:s}", "rtmr", (int)event->rtmr, "type",
+                              (json_int_t)event->type, "name", event->name, "source", event->source,
+                              "digest", json_hex(bytes_of(event->digest, sizeof event->digest)),
+                              "payload", event->payload));
     }
     json_t *object = json_object();
     json_object_set_new(object, "mrtd", json_hex(bytes_of(m->mrtd, sizeof m->mrtd)));
     for (size_t i = 0; i < 3; i++) {
         json_object_set_new(object, register_names[i],
                             json_hex(bytes_of(m->rtmr[i], sizeof m->rtmr[i])));
+    }
+    if (m->has_rtmr1_distributed) {
+        json_object_set_new(object, "rtmr1_unpatched",
+                            json_hex(bytes_of(m->rtmr1_distributed, sizeof m->rtmr1_distributed)));
     }
     if (json_object_set_new(object, "events", events) != 0 ||
         json_array_size(events) != m->event_count) {
@@ -49,7 +53,7 @@ static int read_event(const json_t *object, dstack_measure_event *out, dstack_er
     }
     out->rtmr = (uint32_t)rtmr;
     out->type = (uint32_t)type;
-    out->name = "";
+    out->name = out->source = "";
     strcpy(out->payload, payload);
     return 0;
 }

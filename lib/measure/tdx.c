@@ -26,15 +26,23 @@ static bool qemu_patches_header(const uint32_t version[3]) {
 }
 
 static int measure_kernel(const dstack_image *image, const dstack_vm_shape *shape,
-                          uint8_t out[DSTACK_MEASURE_SIZE], dstack_error *err) {
+                          measure_inputs *out, dstack_error *err) {
     const dstack_bytes kernel = bytes_of_buf(&image->kernel);
-    if (image->kernel_header_normalized || !qemu_patches_header(shape->qemu_version)) {
-        return kernel_authenticode(kernel, HASH_SHA384, out, err);
+    if (image->kernel_header_normalized) {
+        out->kernel_source = "kernel file, whose header is normalised";
+        return kernel_authenticode(kernel, HASH_SHA384, out->kernel, err);
     }
     DSTACK_AUTO(buf) dstack_buf patched = {0};
-    const int rc = kernel_patch_header(kernel, image->initrd.len, shape->memory_size,
-                                       KERNEL_XLF_ABOVE_4G, &patched, err);
-    return rc != 0 ? rc : kernel_authenticode(bytes_of_buf(&patched), HASH_SHA384, out, err);
+    int rc;
+    out->kernel_source = "kernel file with the header that the loader fills in";
+    if ((rc = kernel_patch_header(kernel, image->initrd.len, shape->memory_size,
+                                  KERNEL_XLF_ABOVE_4G, &patched, err)) != 0 ||
+        (rc = kernel_authenticode(bytes_of_buf(&patched), HASH_SHA384, out->kernel, err)) != 0 ||
+        qemu_patches_header(shape->qemu_version)) {
+        return rc;
+    }
+    out->has_kernel_distributed = true;
+    return kernel_authenticode(kernel, HASH_SHA384, out->kernel_distributed, err);
 }
 
 static int check_shape(const dstack_vm_shape *shape, dstack_error *err) {
@@ -59,13 +67,15 @@ int dstack_measure_tdx(const dstack_image *image, const dstack_vm_shape *shape,
     }
     tdvf metadata;
     td_hob_layout layout;
-    measure_inputs inputs;
+    measure_inputs inputs = {.image_source = "file of the image",
+                             .cfv_source = image->cfv_from_file ? "configuration volume of the file"
+                                                                : measure_cfv_reference_source};
     memcpy(inputs.cfv, measure_cfv_reference, sizeof inputs.cfv);
     if ((rc = tdvf_parse(&metadata, bytes_of_buf(&image->firmware), err)) != 0 ||
         (rc = td_hob_layout_of(&metadata, &layout, err)) != 0 ||
         (rc = measure_td_hob(&layout, shape->memory_size, inputs.td_hob, err)) != 0 ||
         (image->cfv_from_file && (rc = tdvf_cfv_digest(&metadata, inputs.cfv, err)) != 0) ||
-        (rc = measure_kernel(image, shape, inputs.kernel, err)) != 0 ||
+        (rc = measure_kernel(image, shape, &inputs, err)) != 0 ||
         (rc = measure_cmdline_digest(bytes_of_buf(&image->cmdline), inputs.cmdline, err)) != 0) {
         return rc;
     }

@@ -14,7 +14,6 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "base/json.h"
-#include "crypto/hash.h"
 #include "measure/json.h"
 #include "sim/sim_pki.h"
 #include "sim/sim_server.h"
@@ -180,8 +179,7 @@ static int write_vm_config(const char *path, const json_t *config, dstack_error 
     return rc != 0 ? rc : file_write_atomic(path, bytes_of_buf(&text), 0644, err);
 }
 
-/* A process has no machine under it and so no ACPI tables: its log has the digests of empty ones,
- * which a verifier of the lite scheme takes from the log. */
+/* A process has no machine under it: it measures as the machine that its vm_config describes would. */
 static int measure_image(const arguments *args, const dstack_image *image, dstack_measurements *out,
                          dstack_error *err) {
     DSTACK_AUTO(json) json_t *config = machine(args, err);
@@ -195,12 +193,7 @@ static int measure_image(const arguments *args, const dstack_image *image, dstac
         (rc = dstack_vm_config_parse(bytes_of_buf(&text), &parsed, err)) != 0) {
         return rc;
     }
-    dstack_vm_shape *shape = &parsed.shape;
-    hash_sha384((dstack_bytes){0}, shape->acpi_loader);
-    hash_sha384((dstack_bytes){0}, shape->acpi_rsdp);
-    hash_sha384((dstack_bytes){0}, shape->acpi_tables);
-    shape->has_acpi = true;
-    rc = dstack_measure_tdx(image, shape, out, err);
+    rc = dstack_measure_tdx(image, &parsed.shape, out, err);
     dstack_vm_config_clear(&parsed);
     if (rc == 0 && args->write_vm_config != NULL) {
         rc = add_material(config, args, image, err);

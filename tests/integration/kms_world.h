@@ -99,10 +99,6 @@ static inline void world_image_make(world_image *i, const char *seed) {
     buf_put_str(&text, "\"}}");
     i->vm_config = buf_detach_text(&text);
     assert_ok(dstack_vm_config_parse(bytes_of_str(i->vm_config), &config, &err), err);
-    hash_sha384(bytes_of_str("loader"), config.shape.acpi_loader);
-    hash_sha384(bytes_of_str("rsdp"), config.shape.acpi_rsdp);
-    hash_sha384(bytes_of_str("tables"), config.shape.acpi_tables);
-    config.shape.has_acpi = true;
     assert_ok(dstack_measure_tdx(&i->image, &config.shape, &i->measured, &err), err);
     dstack_vm_config_clear(&config);
 }

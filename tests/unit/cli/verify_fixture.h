@@ -84,10 +84,6 @@ static inline void scene_boot(scene *s) {
     dstack_error err = {0};
     dstack_vm_config config;
     assert_ok(dstack_vm_config_parse(bytes_of_str(s->vm_config), &config, &err), err);
-    hash_sha384(bytes_of_str("loader"), config.shape.acpi_loader);
-    hash_sha384(bytes_of_str("rsdp"), config.shape.acpi_rsdp);
-    hash_sha384(bytes_of_str("tables"), config.shape.acpi_tables);
-    config.shape.has_acpi = true;
     assert_ok(dstack_measure_tdx(&s->image, &config.shape, &s->f.measured, &err), err);
     dstack_vm_config_clear(&config);
     fixture_stop_server(&s->f);

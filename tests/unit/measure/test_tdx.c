@@ -8,16 +8,9 @@
 #include "measure/events.h"
 #include "measure/kernel.h"
 #include "measure/tdvf.h"
+#include "small_image.h"
 
 #define IMAGE SHARED_DATA "measurement/synthetic-image"
-
-static void acpi_from_json(const json_t *acpi, dstack_vm_shape *shape) {
-    dstack_error err = {0};
-    assert_ok(json_need_hex(acpi, "loader_sha384", shape->acpi_loader, 48, &err), err);
-    assert_ok(json_need_hex(acpi, "rsdp_sha384", shape->acpi_rsdp, 48, &err), err);
-    assert_ok(json_need_hex(acpi, "tables_sha384", shape->acpi_tables, 48, &err), err);
-    shape->has_acpi = true;
-}
 
 static void assert_registers(const dstack_measurements *m, const json_t *expected) {
     static const char *const names[] = {"rtmr0", "rtmr1", "rtmr2"};
@@ -50,19 +43,11 @@ static void all_reference_configurations_give_the_reference_registers(void **sta
         assert_true(config.shape.pic == json_is_true(json_object_get(effective, "pic")));
         assert_true(config.shape.two_pass ==
                     json_is_true(json_object_get(effective, "two_pass_add_pages")));
-        acpi_from_json(json_object_get(vector, "acpi"), &config.shape);
-        /* The reference tool patches the kernel's header for every QEMU; we know that QEMU stopped
-         * with 10.2, and say so for those versions. */
         dstack_measurements m;
-        if (config.shape.qemu_version[0] > 10) {
-            assert_ok(dstack_measure_tdx(&image, &config.shape, &m, &err), err);
-            const json_t *expected = json_object_get(vector, "expected");
-            uint8_t rtmr1[48];
-            assert_ok(json_need_hex(expected, "rtmr1", rtmr1, sizeof rtmr1, &err), err);
-            assert_memory_not_equal(m.rtmr[1], rtmr1, sizeof rtmr1);
-            assert_ok(dstack_vm_shape_set_qemu(&config.shape, "10.1.0", &err), err);
-        }
         assert_ok(dstack_measure_tdx(&image, &config.shape, &m, &err), err);
+        /* The reference tool fills in the kernel's header for every QEMU. We know that QEMU stopped
+         * to do so with 10.2, and give the other RTMR1 for those versions, too. */
+        assert_int_equal(m.has_rtmr1_distributed, config.shape.qemu_version[0] > 10);
         assert_hex(bytes_of(m.events[0].digest, 48),
                    json_string_value(json_object_get(vector, "td_hob_sha384")));
         assert_registers(&m, json_object_get(vector, "expected"));
@@ -183,6 +168,38 @@ static void kernels_hash_as_the_reference_hashes_them(void **state) {
     assert_int_equal(files, 3);
 }
 
+/* The three events of RTMR0 with the payload of ACPI data, in order. */
+static void assert_logged_tables(const json_t *boot, const dstack_vm_shape *shape) {
+    const uint8_t *const digests[] = {shape->acpi_loader, shape->acpi_rsdp, shape->acpi_tables};
+    size_t index, found = 0;
+    json_t *event;
+    json_array_foreach(json_object_get(boot, "boot_events"), index, event) {
+        if (json_integer_value(json_object_get(event, "event_type")) == 10) {
+            assert_true(found < 3);
+            assert_hex(bytes_of(digests[found++], 48),
+                       json_string_value(json_object_get(event, "digest")));
+        }
+    }
+    assert_int_equal(found, 3);
+}
+
+static void acpi_tables_of_real_boots_are_those_generated(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *data = load_json(SHARED_DATA "measurement/tdx-hardware-vectors.json");
+    dstack_error err = {0};
+    size_t index;
+    json_t *boot;
+    json_array_foreach(data, index, boot) {
+        dstack_vm_config config;
+        const char *text = json_string_value(json_object_get(boot, "vm_config"));
+        assert_ok(dstack_vm_config_parse(bytes_of_str(text), &config, &err), err);
+        assert_ok(dstack_vm_shape_set_acpi(&config.shape, &err), err);
+        assert_logged_tables(boot, &config.shape);
+        dstack_vm_config_clear(&config);
+    }
+    assert_int_equal(json_array_size(data), 2);
+}
+
 static void real_boots_replay_and_follow_from_their_document(void **state) {
     need_shared_data();
     DSTACK_AUTO(json) json_t *data = load_json(SHARED_DATA "measurement/tdx-hardware-vectors.json");
@@ -199,19 +216,6 @@ static void real_boots_replay_and_follow_from_their_document(void **state) {
         }
         documents++;
         assert_ok(dstack_measure_material_check(&config, NULL, &err), err);
-        size_t i;
-        json_t *event;
-        json_array_foreach(json_object_get(boot, "boot_events"), i, event) {
-            const char *name = json_string_value(json_object_get(event, "event"));
-            uint8_t *target = strcmp(name, "acpi-loader") == 0   ? config.shape.acpi_loader
-                              : strcmp(name, "acpi-rsdp") == 0   ? config.shape.acpi_rsdp
-                              : strcmp(name, "acpi-tables") == 0 ? config.shape.acpi_tables
-                                                                 : NULL;
-            if (target != NULL) {
-                assert_ok(json_need_hex(event, "digest", target, 48, &err), err);
-            }
-        }
-        config.shape.has_acpi = true;
         dstack_measurements m;
         assert_ok(dstack_measure_from_document(bytes_of_buf(&config.measurement), &config.shape, &m,
                                                &err),
@@ -247,8 +251,6 @@ static void fixed_events_have_the_digests_that_firmware_logs(void **state) {
     dstack_vm_shape_init(&shape);
     dstack_measurements m;
     dstack_error err = {0};
-    assert_int_equal(measure_events(&inputs, &shape, &m, &err), DSTACK_E_ARGUMENT);
-    shape.has_acpi = true;
     assert_ok(measure_events(&inputs, &shape, &m, &err), err);
     size_t found = 0;
     for (size_t i = 0; i < m.event_count; i++) {
@@ -321,6 +323,39 @@ static void the_boot_log_replays_to_the_registers(void **state) {
     assert_memory_equal(rtmr, m.rtmr, sizeof rtmr);
 }
 
+static void a_kernel_header_left_alone_is_the_other_rtmr1_of_newer_qemu(void **state) {
+    char dir[] = "/tmp/dstack-image-XXXXXX";
+    dstack_error err = {0};
+    dstack_image image = {0};
+    dstack_vm_shape shape;
+    dstack_measurements older, newer, normalized;
+    small_image_make(dir, "header");
+    assert_ok(dstack_image_load(dir, &image, &err), err);
+    dstack_vm_shape_init(&shape);
+    assert_ok(dstack_vm_shape_set_qemu(&shape, "10.1.9", &err), err);
+    assert_ok(dstack_measure_tdx(&image, &shape, &older, &err), err);
+    assert_false(older.has_rtmr1_distributed);
+    assert_ok(dstack_vm_shape_set_qemu(&shape, "10.2.0", &err), err);
+    assert_ok(dstack_measure_tdx(&image, &shape, &newer, &err), err);
+    assert_true(newer.has_rtmr1_distributed);
+    image.kernel_header_normalized = true;
+    assert_ok(dstack_measure_tdx(&image, &shape, &normalized, &err), err);
+    assert_false(normalized.has_rtmr1_distributed);
+    assert_memory_equal(normalized.rtmr[1], newer.rtmr1_distributed, 48);
+    assert_memory_not_equal(normalized.rtmr[1], newer.rtmr[1], 48);
+    /* The registers of a guest whose QEMU left the header alone. */
+    assert_ok(dstack_measure_compare(&newer, normalized.mrtd, normalized.rtmr, &err), err);
+    assert_ok(dstack_measure_compare(&newer, newer.mrtd, newer.rtmr, &err), err);
+    assert_int_equal(dstack_measure_compare(&older, normalized.mrtd, normalized.rtmr, &err),
+                     DSTACK_E_REFUSED);
+    assert_non_null(strstr(err.message, "RTMR1"));
+    normalized.rtmr[1][0] ^= 1;
+    assert_int_equal(dstack_measure_compare(&newer, normalized.mrtd, normalized.rtmr, &err),
+                     DSTACK_E_REFUSED);
+    dstack_image_clear(&image);
+    small_image_remove(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_reference_configurations_give_the_reference_registers),
@@ -329,6 +364,8 @@ int main(void) {
         cmocka_unit_test(td_hobs_are_byte_equal),
         cmocka_unit_test(kernels_hash_as_the_reference_hashes_them),
         cmocka_unit_test(real_boots_replay_and_follow_from_their_document),
+        cmocka_unit_test(acpi_tables_of_real_boots_are_those_generated),
+        cmocka_unit_test(a_kernel_header_left_alone_is_the_other_rtmr1_of_newer_qemu),
         cmocka_unit_test(fixed_events_have_the_digests_that_firmware_logs),
         cmocka_unit_test(debians_firmware_has_the_layout_of_tdvf),
         cmocka_unit_test(the_boot_log_replays_to_the_registers),

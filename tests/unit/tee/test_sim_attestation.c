@@ -8,7 +8,6 @@
 #include <dstack/verifier.h>
 
 #include "../measure/small_image.h"
-#include "crypto/hash.h"
 
 typedef struct stage {
     sim_fixture f;
@@ -45,10 +44,6 @@ static void restart_with(stage *s, const char *vm_config) {
     dstack_error err = {0};
     dstack_vm_config config;
     assert_ok(dstack_vm_config_parse(bytes_of_str(vm_config), &config, &err), err);
-    hash_sha384(bytes_of_str("loader"), config.shape.acpi_loader);
-    hash_sha384(bytes_of_str("rsdp"), config.shape.acpi_rsdp);
-    hash_sha384(bytes_of_str("tables"), config.shape.acpi_tables);
-    config.shape.has_acpi = true;
     assert_ok(dstack_measure_tdx(&s->image, &config.shape, &s->f.measured, &err), err);
     dstack_vm_config_clear(&config);
     fixture_stop_server(&s->f);
@@ -213,6 +208,64 @@ static void a_machine_of_another_memory_size_than_stated_is_refused(void **state
     stage_teardown(&s);
 }
 
+/* A copy of the machine's configuration with one text in it changed for another of its length. */
+static char *altered(const stage *s, const char *from, const char *to) {
+    char *text = strdup(s->vm_config);
+    assert_non_null(text);
+    char *at = strstr(text, from);
+    assert_non_null(at);
+    memcpy(at, to, strlen(to));
+    return text;
+}
+
+static void acpi_tables_of_another_machine_than_stated_are_refused_by_name(void **state) {
+    stage s;
+    stage_setup(&s);
+    dstack_error err = {0};
+    dstack_anchor anchor;
+    char *lied = altered(&s, "\"cpu_count\":2", "\"cpu_count\":3");
+    dstack_attestation *a = attest(&s, lied);
+    const char *const images[] = {NULL, s.image_dir};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(verify(&s, a, images[i], &anchor, &err), DSTACK_E_REFUSED);
+        assert_non_null(strstr(err.message, "ACPI loader mismatch: QEMU 10.0.2"));
+    }
+    dstack_attestation_free(a);
+    free(lied);
+    stage_teardown(&s);
+}
+
+static void a_qemu_whose_tables_are_not_known_is_refused(void **state) {
+    stage s;
+    stage_setup(&s);
+    dstack_error err = {0};
+    dstack_anchor anchor;
+    char *newer = altered(&s, "10.0.2", "99.0.2");
+    dstack_attestation *a = attest(&s, newer);
+    assert_int_equal(verify(&s, a, s.image_dir, &anchor, &err), DSTACK_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "ACPI tables of QEMU 99.0.2 are not known"));
+    dstack_attestation_free(a);
+    free(newer);
+    stage_teardown(&s);
+}
+
+/* A document holds for some sizes only, because the kernel's header tells where the initrd is. */
+static void an_image_at_hand_verifies_machines_of_any_memory_size(void **state) {
+    stage s;
+    stage_setup(&s);
+    dstack_error err = {0};
+    dstack_anchor anchor;
+    char *small = altered(&s, "2147483648", "1073741824");
+    restart_with(&s, small);
+    dstack_attestation *a = attest(&s, small);
+    assert_ok(verify(&s, a, s.image_dir, &anchor, &err), err);
+    assert_int_equal(anchor, DSTACK_ANCHOR_REFERENCE_IMAGE);
+    assert_int_equal(verify(&s, a, NULL, &anchor, &err), DSTACK_E_ARGUMENT);
+    dstack_attestation_free(a);
+    free(small);
+    stage_teardown(&s);
+}
+
 /* Another process of the guest extends the register behind the log's back: no evidence any more. */
 static void sec_07_a_log_that_misses_an_extension_is_refused(void **state) {
     stage s;
@@ -251,6 +304,9 @@ int main(void) {
         cmocka_unit_test(a_measured_guest_verifies_and_its_image_claim_names_its_anchor),
         cmocka_unit_test(sec_26_another_images_hash_or_document_is_refused),
         cmocka_unit_test(a_machine_of_another_memory_size_than_stated_is_refused),
+        cmocka_unit_test(acpi_tables_of_another_machine_than_stated_are_refused_by_name),
+        cmocka_unit_test(a_qemu_whose_tables_are_not_known_is_refused),
+        cmocka_unit_test(an_image_at_hand_verifies_machines_of_any_memory_size),
         cmocka_unit_test(sec_07_a_log_that_misses_an_extension_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
