@@ -213,8 +213,8 @@ static void add_share(const struct qemu_launch *l, struct qemu_argv *argv) {
 static void add_machine(const struct qemu_launch *l, struct qemu_argv *argv) {
     add(argv, "-machine");
     if (l->probe) {
-        /* TDX has neither system management mode nor the legacy interrupt controller. */
-        add(argv, "q35,kernel-irqchip=split,hpet=off,smm=off,pic=off");
+        /* TDX has no system management mode. */
+        add(argv, "q35,kernel-irqchip=split,hpet=off,smm=off,pic=%s", l->pic ? "on" : "off");
         return;
     }
     if (l->tee != QEMU_TEE_TDX) {

@@ -57,6 +57,8 @@ struct qemu_launch {
     /* Describes the measured machine itself instead: same devices in the same slots, no files, no
      * ports, nothing that only a simulated platform has. For acpi_probe.h. */
     bool probe;
+    bool
+        pic; /* of the measured machine: the legacy interrupt controller, which QEMU 8 still states */
 };
 
 struct qemu_argv {

@@ -2,6 +2,7 @@
 #include "acpi_probe.h"
 #include "check.h"
 #include "child.h"
+#include "platform.h"
 #include "qemu_argv.h"
 
 static char qemu[256];
@@ -134,10 +135,12 @@ static void assert_generated(const char *version, const struct qemu_launch *laun
     generated.num_nics = (uint32_t)launch->nic_count;
     generated.hotplug_off = launch->hotplug_off;
     generated.pci_hole64_size = launch->pci_hole64_size;
-    generated.pic = false;
+    generated.pic = launch->pic;
+    probed = generated;
     assert_ok(qemu_argv_build(launch, &argv, &err), err);
     assert_ok(acpi_probe(argv.items, &probed, &err), err);
     assert_ok(dstack_vm_shape_set_acpi(&generated, &err), err);
+    assert_ok(platform_check_acpi(&probed, &err), err);
     assert_memory_equal(probed.acpi_tables, generated.acpi_tables, 48);
     assert_memory_equal(probed.acpi_rsdp, generated.acpi_rsdp, 48);
     assert_memory_equal(probed.acpi_loader, generated.acpi_loader, 48);
@@ -150,9 +153,11 @@ static void generated_tables_are_those_of_the_qemu_at_hand(void **state) {
         size_t nics;
         bool hotplug_off;
         uint64_t hole;
+        bool pic;
     } machines[] = {
-        {1, 1024, 1, false, 0}, {2, 2048, 1, true, 0},  {9, 2816, 2, true, 0},
-        {64, 512, 0, false, 0}, {255, 768, 1, true, 0}, {3, 1536, 3, false, UINT64_C(1) << 36},
+        {1, 1024, 1, false, 0, false}, {2, 2048, 1, true, 0, true},
+        {9, 2816, 2, true, 0, false},  {64, 512, 0, false, 0, false},
+        {255, 768, 1, true, 0, false}, {3, 1536, 3, false, UINT64_C(1) << 36, false},
     };
     char version[32];
     need_qemu();
@@ -168,7 +173,8 @@ static void generated_tables_are_those_of_the_qemu_at_hand(void **state) {
                                      .memory_mib = machines[i].memory_mib,
                                      .hotplug_off = machines[i].hotplug_off,
                                      .pci_hole64_size = machines[i].hole,
-                                     .probe = true};
+                                     .probe = true,
+                                     .pic = machines[i].pic};
         for (size_t k = 0; k < launch.nic_count; k++) {
             launch.nics[k] = (struct qemu_nic){NULL, "10.0.2.0/24", "10.0.2.10", false};
         }
@@ -176,11 +182,31 @@ static void generated_tables_are_those_of_the_qemu_at_hand(void **state) {
     }
 }
 
+static void a_machine_that_differs_from_its_description_is_named(void **state) {
+    dstack_vm_shape shape;
+    dstack_error err = {0};
+    dstack_vm_shape_init(&shape);
+    assert_ok(dstack_vm_shape_set_qemu(&shape, "10.0.2", &err), err);
+    assert_ok(dstack_vm_shape_set_acpi(&shape, &err), err);
+    assert_ok(platform_check_acpi(&shape, &err), err);
+    shape.acpi_tables[0] ^= 1;
+    assert_int_equal(platform_check_acpi(&shape, &err), DSTACK_E_REFUSED);
+    assert_non_null(strstr(err.message, "ACPI tables of this QEMU differ"));
+    assert_non_null(strstr(err.message, "QEMU 10.0.2"));
+    shape.acpi_tables[0] ^= 1;
+    shape.num_nics = 2;
+    assert_int_equal(platform_check_acpi(&shape, &err), DSTACK_E_REFUSED);
+    /* Nobody knows what that one gives. */
+    shape.qemu_version[0] = 99;
+    assert_ok(platform_check_acpi(&shape, &err), err);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_probes_of_one_machine_agree_and_cpus_matter),
         cmocka_unit_test(the_tables_are_those_of_the_measured_machine),
         cmocka_unit_test(generated_tables_are_those_of_the_qemu_at_hand),
+        cmocka_unit_test(a_machine_that_differs_from_its_description_is_named),
     };
     return cmocka_run_group_tests(tests, find_qemu, NULL);
 }
