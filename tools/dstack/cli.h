@@ -19,10 +19,12 @@ struct cli;
 
 /* One option of a command. Tables end with an entry whose name is NULL. */
 struct cli_option {
-    const char *name;  /* long name without dashes */
-    char letter;       /* short form, 0 for none */
-    const char *value; /* what the value is called in the help ("FILE"); NULL: a flag */
-    const char *help;  /* one line */
+    const char *name; /* long name without dashes */
+    char letter;      /* short form, 0 for none */
+    const char
+        *value;       /* what the value is called in the help ("FILE"); NULL: a flag; "[BOOL]": true
+                          or false, and true when left out */
+    const char *help; /* one line */
 };
 
 /* One command or subcommand. */

@@ -86,7 +86,8 @@ static int add_option(struct cli *cli, const struct cli_option *option, const ch
     return 0;
 }
 
-/* One "--name", "--name=value", "--name value", "-n value" or "-nvalue" at argv[*i]. */
+/* One "--name", "--name=value", "--name value", "-n value" or "-nvalue" at argv[*i]. The value of a
+ * switch ("[BOOL]") may be left out: true. */
 static int parse_option(struct cli *cli, int argc, char **argv, int *i, dstack_error *err) {
     const char *text = argv[*i];
     const struct cli_option *own = cli->command->options;
@@ -111,6 +112,11 @@ static int parse_option(struct cli *cli, int argc, char **argv, int *i, dstack_e
             return cli_usage(err, "option --%s takes no value", option->name);
         }
         return add_option(cli, option, NULL, err);
+    }
+    if (attached == NULL && option->value[0] == '[') {
+        const char *next = *i + 1 < argc ? argv[*i + 1] : "";
+        const bool stated = strcmp(next, "true") == 0 || strcmp(next, "false") == 0;
+        attached = stated ? argv[++*i] : "true";
     }
     if (attached == NULL) {
         if (*i + 1 >= argc) {
