@@ -17,6 +17,7 @@ struct collateral_fetcher {
     char **urls;
     size_t count;
     int64_t timeout_ms;
+    char *folder;      /* NULL: nothing is kept */
     int64_t failed_ms; /* monotonic time of the last failure; 0 for none */
 };
 
@@ -40,12 +41,19 @@ collateral_fetcher *collateral_fetcher_new(const char *const *urls, size_t count
     return fetcher;
 }
 
+bool collateral_fetcher_keep_in(collateral_fetcher *fetcher, const char *folder) {
+    free(fetcher->folder);
+    fetcher->folder = folder[0] == '\0' ? NULL : strdup(folder);
+    return folder[0] == '\0' || fetcher->folder != NULL;
+}
+
 void collateral_fetcher_free(collateral_fetcher *fetcher) {
     if (fetcher != NULL) {
         for (size_t i = 0; i < fetcher->count; i++) {
             free(fetcher->urls[i]);
         }
         free(fetcher->urls);
+        free(fetcher->folder);
         pthread_mutex_destroy(&fetcher->lock);
         free(fetcher);
     }
@@ -64,7 +72,9 @@ static int fetch(collateral_fetcher *fetcher, dstack_verifier *verifier, dstack_
     }
     dstack_collateral_servers servers = {.urls = (const char *const *)fetcher->urls,
                                          .url_count = fetcher->count,
-                                         .timeout_ms = fetcher->timeout_ms};
+                                         .timeout_ms = fetcher->timeout_ms,
+                                         .cache = fetcher->folder,
+                                         .verifier = verifier};
     dstack_collateral *collateral = NULL;
     int rc = dstack_collateral_fetch(&collateral, quote, &servers, err);
     rc = rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);

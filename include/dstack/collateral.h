@@ -78,7 +78,8 @@ DSTACK_API int dstack_collateral_expires(const dstack_collateral *collateral, in
 /** Where collateral is fetched from. Start with all members zero. */
 typedef struct dstack_collateral_servers {
     /** Base URLs of Intel's service or of caches of it, tried in order until one gives everything;
-     * none: DSTACK_COLLATERAL_DEFAULT_SERVER. */
+     * none: DSTACK_COLLATERAL_DEFAULT_SERVER. "file:PATH" is a bundle, for when no server can be
+     * reached. */
     const char *const *urls;
     size_t url_count;
     int64_t timeout_ms; /**< For one request; 0: 30 seconds. */
@@ -86,13 +87,28 @@ typedef struct dstack_collateral_servers {
                              pause of 0.2 to 0.4 seconds that doubles each round. */
     const char *proxy;  /**< URL of a proxy; NULL: none. The environment is not read. */
     bool early;         /**< The early update of TCB info and QE identity, not the standard one. */
+    uint32_t eval_number; /**< The update of this TCB evaluation data number; 0: as early says. */
+    /** Folder in which bundles are kept for the next call, also of other programs; made when it is
+     * missing; NULL: none. Files there are worth what their signatures are, and a failure to write
+     * them is none of the call. */
+    const char *cache;
+    /** Seconds for which a kept bundle serves without asking the servers; 0: a day; below 0: they
+     * are always asked. While none of them gives a bundle, a kept one serves until its dates end.
+     */
+    int64_t cache_age;
+    int64_t now; /**< UNIX seconds, against which dates are held; 0: the system's clock. */
+    /** A bundle that this verifier refuses is not taken, nor kept: the next server is asked. NULL:
+     * bundles are taken unverified, and a later verification tells. */
+    struct dstack_verifier *verifier;
 } dstack_collateral_servers;
 
 #define DSTACK_COLLATERAL_DEFAULT_SERVER "https://pccs.phala.network"
 
 /**
  * Fetches what verifies this quote: Intel's Provisioning Certification Service, API version 4. For
- * a quote with an encrypted PPID the PCK certificate is fetched too. Blocks; nothing is verified.
+ * a quote that names its platform by PPID the PCK certificate is fetched too. Blocks. Nothing is
+ * verified but with servers->verifier; bundles past their dates or for another kind of platform are
+ * passed over in any case.
  *
  * @param quote    binary.
  * @param servers  may be NULL.

@@ -163,6 +163,17 @@ DSTACK_API void dstack_verifier_free(dstack_verifier *verifier);
 DSTACK_API int dstack_verifier_add_collateral(dstack_verifier *verifier,
                                               dstack_collateral *collateral, dstack_error *err);
 
+/**
+ * Verifies a bundle by itself, as far as that goes without a quote: root list, TCB info and QE
+ * identity with their chains, and the PCK list under the chain that came with it, at @p now. What
+ * was verified is kept for the checks that use this bundle.
+ *
+ * @return 0, or the DSTACK_E_DCAP_* of the first check that refused.
+ */
+DSTACK_API int dstack_verifier_check_collateral(dstack_verifier *verifier,
+                                                dstack_collateral *collateral, int64_t now,
+                                                dstack_error *err);
+
 /** What the caller demands of the quote beyond its truth. Start with all members zero. */
 typedef struct dstack_quote_expectations {
     const uint8_t *report_data; /**< 64 bytes that the quote must carry; NULL: any. */

@@ -17,7 +17,10 @@ static int open_fetcher(kms *k, dstack_error *err) {
     size_t count = config_list(k->config, "core.attestation.urls.pccs", &urls);
     k->fetcher = collateral_fetcher_new(
         urls, count, config_duration_ms(k->config, "core.attestation.urls.timeout"));
-    return k->fetcher != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+    bool kept = k->fetcher != NULL &&
+                collateral_fetcher_keep_in(
+                    k->fetcher, config_str(k->config, "core.attestation.collateral_cache"));
+    return kept ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
 }
 
 int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *err) {

@@ -31,6 +31,8 @@ static const config_key keys[] = {
     {"core.attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
     {"core.attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
      "servers to fetch collateral from, in order; []: none"},
+    {"core.attestation.collateral_cache", CONFIG_PATH, "",
+     "folder in which fetched collateral is kept; empty: none"},
     {"core.attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
     {"core.image.verify", CONFIG_BOOL, "true",
      "registers must follow from the image that vm_config names; false needs --insecure-dev"},

@@ -142,7 +142,10 @@ static int fill(engine *e, const engine_options *options, dstack_error *err) {
     if (rc == 0) {
         e->fetcher =
             collateral_fetcher_new(options->pccs, options->pccs_count, options->pccs_timeout_ms);
-        rc = e->fetcher != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+        bool kept = e->fetcher != NULL &&
+                    collateral_fetcher_keep_in(
+                        e->fetcher, options->pccs_cache != NULL ? options->pccs_cache : "");
+        rc = kept ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     if (rc == 0 && options->download) {
         e->store = image_store_new(&options->store, err);

@@ -29,6 +29,7 @@ typedef struct engine_options {
     const char *const *pccs; /* servers; none: nothing is fetched */
     size_t pccs_count;
     int64_t pccs_timeout_ms;
+    const char *pccs_cache;        /* folder in which what was fetched is kept; NULL: none */
     const char *const *image_dirs; /* folders of images that the operator vouches for */
     size_t image_dir_count;
     const char *policy; /* document that every attestation must satisfy; NULL or "": none */

@@ -35,6 +35,8 @@ static const config_key keys[] = {
     {"attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
     {"attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
      "servers to fetch collateral from, in order; []: none"},
+    {"attestation.collateral_cache", CONFIG_PATH, "",
+     "folder in which fetched collateral is kept; empty: none"},
     {"attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
 };
 
@@ -91,6 +93,7 @@ void verifier_settings_engine(const service_config *config, engine_options *out)
         .policy = config_str(config, "policy"),
         .tdx_root = config_str(config, "attestation.root_ca.tdx"),
         .pccs_timeout_ms = config_duration_ms(config, "attestation.urls.timeout"),
+        .pccs_cache = config_str(config, "attestation.collateral_cache"),
     };
     out->collateral_count = config_list(config, "attestation.collateral", &out->collateral);
     out->pccs_count = config_list(config, "attestation.urls.pccs", &out->pccs);

@@ -67,6 +67,9 @@ int dcap_purpose_read(const dstack_collateral *collateral, dcap_purpose *out, ds
         return rc;
     }
     out->tdx = bytes_equal_str(tcb.text.id, "TDX");
+    out->eval_number = tcb.text.eval_data_number < qe.text.eval_data_number
+                           ? tcb.text.eval_data_number
+                           : qe.text.eval_data_number;
     dstack_bytes issuers[] = {root.issuer, pck.issuer};
     hash_parts(HASH_SHA256, issuers, 2, out->issuers);
     dcap_validity v = dcap_validity_all;

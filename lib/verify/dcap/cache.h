@@ -22,6 +22,7 @@ typedef struct dcap_purpose {
     bool tdx;
     uint8_t fmspc[6];
     uint8_t issuers[HASH_SHA256_SIZE]; /* of both revocation lists */
+    uint32_t eval_number;              /* the lower of both texts' */
     int64_t from, until;               /* dates of texts and root list, both inclusive */
 } dcap_purpose;
 

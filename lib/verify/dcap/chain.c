@@ -275,6 +275,29 @@ int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust
     return rc;
 }
 
+int dcap_chain_verify_ca(dcap_chain *chain, const dcap_anchor *anchor, const x509_crl *root_crl,
+                         int64_t now, dstack_error *err) {
+    const dcap_trust trust = {anchor, root_crl, NULL, now, NULL};
+    path_search s = {.chain = chain, .trust = &trust, .err = err, .length = 2};
+    dcap_cert *ca = &chain->certs[0];
+    int rc = check_alone(&s, &ca->x509);
+    if (rc == 0 && (!bytes_equal(ca->x509.issuer, anchor->cert.subject) ||
+                    !is_signed_by(&ca->x509, anchor->key))) {
+        rc = refuse(&s, &ca->x509, DSTACK_E_DCAP_CERT_SIGNATURE,
+                    "is not signed by the trust root with ECDSA P-256 and SHA-256");
+    }
+    if (rc == 0) {
+        rc = check_revoked(&s, &ca->x509, false, &anchor->cert, anchor->key);
+    }
+    if (rc == 0 && ca->x509.has_key_usage && (ca->x509.key_usage & X509_KU_CRL_SIGN) == 0) {
+        rc = refuse(&s, &ca->x509, DSTACK_E_DCAP_CRL_ISSUER_USAGE, "may not sign revocation lists");
+    }
+    if (rc == 0 && cert_key(ca) == NULL) {
+        rc = refuse(&s, &ca->x509, DSTACK_E_DCAP_CERT_SIGNATURE, "does not hold a P-256 key");
+    }
+    return rc;
+}
+
 void dcap_known_ca_free(dcap_known_ca *ca) {
     if (ca != NULL) {
         ecdsa_key_free(ca->key);

@@ -202,6 +202,23 @@ int dcap_context_load_texts(dcap_context *c, int64_t now, dstack_error *err) {
     return 0;
 }
 
+int dcap_context_check_pck_list(const dcap_context *c, int64_t now, dstack_error *err) {
+    DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
+    static const char what[] = "PCK CRL issuer chain";
+    int rc = dcap_chain_load(&chain, c->parts.pck_crl_issuer_chain, c->anchor,
+                             DSTACK_E_DCAP_CRL_NOT_FOUND, what, err);
+    if (rc != 0) {
+        return rc;
+    }
+    dcap_cert *ca = &chain.certs[0];
+    if (!bytes_equal(ca->x509.subject, c->pck_crl.issuer)) {
+        return error_set(err, DSTACK_E_DCAP_CRL_NOT_FOUND, "%s: it is not of the list's issuer",
+                         what);
+    }
+    rc = dcap_chain_verify_ca(&chain, c->anchor, &c->root_crl, now, err);
+    return rc != 0 ? rc : dcap_crl_check(&c->pck_crl, ca->key, now, "PCK CRL", err);
+}
+
 dcap_context *dcap_context_ref(dcap_context *context) {
     atomic_fetch_add_explicit(&context->references, 1, memory_order_relaxed);
     return context;

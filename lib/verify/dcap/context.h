@@ -30,6 +30,8 @@ int dcap_context_new(dcap_context **out, const dcap_anchor *anchors, size_t anch
                      dstack_collateral *collateral, int64_t now, dstack_error *err);
 /* Second part: TCB info and QE identity with their dates, paths and signatures at now. */
 int dcap_context_load_texts(dcap_context *context, int64_t now, dstack_error *err);
+/* The PCK CRL under the chain that the bundle has for it. */
+int dcap_context_check_pck_list(const dcap_context *context, int64_t now, dstack_error *err);
 dcap_context *dcap_context_ref(dcap_context *context);
 void dcap_context_free(dcap_context *context);
 DSTACK_AUTO_DEFINE(context, dcap_context, dcap_context_free)

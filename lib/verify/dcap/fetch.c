@@ -1,306 +1,211 @@
-/* Fetching collateral: Intel SGX and TDX Provisioning Certification Service API, version 4, and the
- * caches that speak it. */
+/* Where collateral comes from, in which order: kept on disk, asked of servers in turn, taken from a
+ * file. */
 #include "verify/dcap/fetch.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
-#include "base/auto.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
-#include "base/hex.h"
-#include "client/http_message.h"
+#include "base/file.h"
 #include "crypto/random.h"
-#include "verify/dcap/chain.h"
+#include "verify/dcap/cache.h"
 #include "verify/dcap/collateral.h"
+#include "verify/dcap/disk_cache.h"
+#include "verify/dcap/fetch_bundle.h"
 #include "verify/dcap/fetch_text.h"
-#include "verify/dcap/pck.h"
 
-#define MAX_BODY ((size_t)8 << 20)
+#include <dstack/verifier.h>
+
 #define DEFAULT_TIMEOUT_MS 30000
 #define MAX_TIMEOUT_MS 3600000
+#define DEFAULT_CACHE_AGE 86400
 
-DSTACK_AUTO_DEFINE_CLEAR(fetch_answer, fetch_answer, fetch_answer_clear)
-
-/* Everything a bundle is made of, as it comes in. */
-typedef struct bundle {
-    dstack_buf pck_chain; /* PEM */
-    bool has_pck_chain;
-    const char *ca;
-    uint8_t fmspc[6];
-    dstack_buf pck_crl_chain, pck_crl, root_crl;
-    dstack_buf tcb_chain, tcb_signature;
-    dstack_buf qe_chain, qe_signature;
-    fetch_answer tcb_answer, qe_answer;
-    dstack_bytes tcb_info, qe_identity; /* within the answers */
-} bundle;
-
-static void bundle_clear(bundle *b) {
-    dstack_buf *const all[] = {&b->pck_chain, &b->pck_crl_chain, &b->pck_crl,  &b->root_crl,
-                               &b->tcb_chain, &b->tcb_signature, &b->qe_chain, &b->qe_signature};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        dstack_buf_clear(all[i]);
-    }
-    fetch_answer_clear(&b->tcb_answer);
-    fetch_answer_clear(&b->qe_answer);
-}
-DSTACK_AUTO_DEFINE_CLEAR(bundle, bundle, bundle_clear)
-
-typedef struct fetcher {
+/* One fetch for one quote. */
+typedef struct job {
+    const dstack_collateral_servers *servers;
     const fetch_transport *transport;
-    void *state;
-    const char *base;
-    const char *family; /* "tdx" or "sgx" */
-    const char *update;
-    int64_t timeout_ms;
-} fetcher;
+    fetcher fetcher;
+    const dstack_quote *quote;
+    int64_t now;
+    char update[24]; /* in names of records */
+} job;
 
-/* ---- one request ---- */
+/* ---- what a source gave ---- */
 
-void fetch_answer_clear(fetch_answer *answer) {
-    dstack_buf_clear(&answer->headers);
-    dstack_buf_clear(&answer->body);
-    answer->status = 0;
-}
-
-/* GET. Answers outside 200 to 299 are DSTACK_E_DCAP_COLLATERAL_FETCH. */
-static int get(const fetcher *f, const char *url, fetch_answer *answer, dstack_error *err) {
-    const fetch_request request = {.url = url, .timeout_ms = f->timeout_ms, .body_limit = MAX_BODY};
-    fetch_answer_clear(answer);
-    int rc = f->transport->get(f->state, &request, answer, err);
-    if (rc == 0 && (answer->status < 200 || answer->status > 299)) {
-        rc = error_set(err,
-                       answer->status >= 500 ? DSTACK_E_NETWORK : DSTACK_E_DCAP_COLLATERAL_FETCH,
-                       "%.200s: HTTP status %d", url, answer->status);
-    }
-    return rc;
-}
-
-/* GET base/path?query. */
-static int get_path(const fetcher *f, const char *path, fetch_answer *answer, dstack_error *err) {
-    DSTACK_AUTO(buf) dstack_buf url = {0};
-    buf_put_fmt(&url, "%s%s", f->base, path);
-    const char *text = buf_text(&url);
-    return text == NULL ? buf_check(&url, err) : get(f, text, answer, err);
-}
-
-static dstack_bytes header(fetch_answer *answer, const char *name) {
-    size_t len;
-    const char *lines = buf_text(&answer->headers);
-    const char *value = lines == NULL ? NULL : http_headers_find(lines, name, &len);
-    return value == NULL ? (dstack_bytes){0} : bytes_of(value, len);
-}
-
-/* A certificate chain in a header, under any of the names. */
-static int chain_header(fetch_answer *answer, const char *const *names, dstack_buf *out,
-                        dstack_error *err) {
-    for (const char *const *name = names; *name != NULL; name++) {
-        dstack_bytes value = header(answer, *name);
-        if (value.data != NULL) {
-            return fetch_percent_decode(value, out, err);
-        }
-    }
-    return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH, "collateral server: header %s is missing",
-                     names[0]);
-}
-
-/* ---- the requests, in their order ---- */
-
-/* The PCK certificate of a quote that names its platform by encrypted PPID only. */
-static int get_pck_cert(const fetcher *f, const dstack_quote *quote, bundle *b, dstack_error *err) {
-    static const char *const names[] = {"SGX-PCK-Certificate-Issuer-Chain", NULL};
-    DSTACK_AUTO(buf) dstack_buf query = {0}, path = {0};
-    DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
-    char want[37];
-    int rc = fetch_pck_query(quote, &query, want, err);
+/* Answers of no use are found here, while other sources are left to ask. */
+static int accept(const job *j, const fetch_bundle *platform, dstack_collateral *collateral,
+                  dstack_error *err) {
+    dcap_purpose purpose;
+    int rc = dcap_purpose_read(collateral, &purpose, err);
     if (rc != 0) {
         return rc;
     }
-    buf_put_fmt(&path, "/sgx/certification/v4/pckcert?%s", buf_text(&query));
-    rc = get_path(f, buf_text(&path), &answer, err);
-    if (rc != 0) {
-        return rc;
-    }
-    dstack_bytes tcbm = header(&answer, "SGX-TCBm");
-    if (tcbm.data != NULL &&
-        (tcbm.len != strlen(want) || strncasecmp((const char *)tcbm.data, want, tcbm.len) != 0)) {
+    if (purpose.tdx != (strcmp(j->fetcher.family, "tdx") == 0) ||
+        memcmp(purpose.fmspc, platform->fmspc, sizeof purpose.fmspc) != 0) {
         return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
-                         "the server has a PCK certificate for TCB %.*s, the platform is at %s: "
-                         "register the platform anew",
-                         (int)(tcbm.len < 40 ? tcbm.len : 40), (const char *)tcbm.data, want);
+                         "the collateral is for another kind of platform");
     }
-    buf_put_bytes(&b->pck_chain, bytes_of_buf(&answer.body));
-    buf_put_str(&b->pck_chain, "\n");
-    b->has_pck_chain = true;
-    rc = chain_header(&answer, names, &b->pck_chain, err);
-    return rc != 0 ? rc : buf_check(&b->pck_chain, err);
+    if (j->servers->eval_number != 0 && purpose.eval_number != j->servers->eval_number) {
+        return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
+                         "the collateral has TCB evaluation data number %u, not %u",
+                         purpose.eval_number, j->servers->eval_number);
+    }
+    if (j->now > purpose.until) {
+        return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
+                         "the collateral served until %lld, now is %lld", (long long)purpose.until,
+                         (long long)j->now);
+    }
+    return j->servers->verifier == NULL
+               ? 0
+               : dstack_verifier_check_collateral(j->servers->verifier, collateral, j->now, err);
 }
 
-static int take_pck_chain(const fetcher *f, const dstack_quote *quote, bundle *b,
-                          dstack_error *err) {
-    if (quote->cert_type == DSTACK_QUOTE_CERT_PPID_RSA2048 ||
-        quote->cert_type == DSTACK_QUOTE_CERT_PPID_RSA3072) {
-        return get_pck_cert(f, quote, b, err);
+/* The collateral with this platform's PCK chain: what the quote is verified with. */
+static int finish(const fetch_bundle *platform, const dstack_collateral *collateral,
+                  dstack_collateral **out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf chain = {0};
+    dstack_collateral_parts parts;
+    dstack_collateral_get(collateral, &parts);
+    buf_put_bytes(&chain, bytes_of_buf(&platform->pck_chain));
+    if (platform->chain_lacks_issuers) {
+        buf_put_bytes(&chain, parts.pck_crl_issuer_chain);
     }
-    if (quote->cert_type != DSTACK_QUOTE_CERT_PCK_CHAIN) {
-        return error_set(err, DSTACK_E_DCAP_CERT_DATA_TYPE,
-                         "collateral for certification data of type %u cannot be fetched",
-                         quote->cert_type);
-    }
-    b->has_pck_chain = true;
-    buf_put_bytes(&b->pck_chain, quote->cert_data);
-    return buf_check(&b->pck_chain, err);
+    parts.has_pck_certificate_chain = true;
+    parts.pck_certificate_chain = bytes_of_buf(&chain);
+    int rc = buf_check(&chain, err);
+    return rc != 0 ? rc : dstack_collateral_new(out, &parts, err);
 }
 
-/* What the PCK certificate says about which collateral it needs. */
-static int read_pck(bundle *b, dstack_error *err) {
-    DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
-    dstack_pck_info pck;
-    int rc = dcap_chain_load(&chain, bytes_of_buf(&b->pck_chain), NULL,
-                             DSTACK_E_DCAP_PCK_CHAIN_FORMAT, "PCK chain", err);
-    if (rc == 0) {
-        rc = dcap_pck_parse(&pck, &chain.certs[0].x509, err);
-    }
-    if (rc == 0) {
-        memcpy(b->fmspc, pck.fmspc, sizeof b->fmspc);
-        b->ca = dcap_pck_ca_kind(&chain.certs[0].x509);
-    }
-    return rc;
+/* ---- kept on disk ---- */
+
+static bool is_fresh(const job *j, int64_t fetched) {
+    int64_t age = j->servers->cache_age == 0 ? DEFAULT_CACHE_AGE : j->servers->cache_age;
+    return fetched <= j->now && j->now - fetched < age;
 }
 
-static int get_pck_crl(const fetcher *f, bundle *b, dstack_error *err) {
-    static const char *const names[] = {"SGX-PCK-CRL-Issuer-Chain", NULL};
-    char path[96];
-    snprintf(path, sizeof path, "/sgx/certification/v4/pckcrl?ca=%s&encoding=der", b->ca);
-    DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
-    int rc = get_path(f, path, &answer, err);
-    if (rc == 0) {
-        rc = chain_header(&answer, names, &b->pck_crl_chain, err);
+/* The chain of a platform whose quotes do not carry it. */
+static void load_chain(const job *j, fetch_bundle *platform) {
+    char name[DISK_CACHE_NAME_SIZE];
+    int64_t fetched;
+    DSTACK_AUTO(buf) dstack_buf chain = {0};
+    disk_cache_chain_name(name, j->quote->cert_data);
+    if (disk_cache_load_chain(j->servers->cache, name, &chain, &fetched, NULL) == 0) {
+        /* A chain that cannot be read is asked for anew. */
+        (void)fetch_bundle_set_chain(platform, bytes_of_buf(&chain), NULL);
     }
-    return rc != 0 ? rc : fetch_hex_or_der(bytes_of_buf(&answer.body), false, &b->pck_crl, err);
 }
 
-static int get_tcb_info(const fetcher *f, bundle *b, dstack_error *err) {
-    static const char *const names[] = {"SGX-TCB-Info-Issuer-Chain", "TCB-Info-Issuer-Chain", NULL};
-    char path[128];
-    snprintf(path, sizeof path, "/%s/certification/v4/tcb?fmspc=%02X%02X%02X%02X%02X%02X%s",
-             f->family, b->fmspc[0], b->fmspc[1], b->fmspc[2], b->fmspc[3], b->fmspc[4],
-             b->fmspc[5], strcmp(f->update, "early") == 0 ? "&update=early" : "");
-    int rc = get_path(f, path, &b->tcb_answer, err);
-    if (rc == 0) {
-        rc = chain_header(&b->tcb_answer, names, &b->tcb_chain, err);
+/* *fresh tells whether servers need not be asked. */
+static void load_kept(const job *j, fetch_bundle *platform, dstack_collateral **out, bool *fresh) {
+    char name[DISK_CACHE_NAME_SIZE];
+    int64_t fetched = 0;
+    *fresh = false;
+    if (j->servers->cache == NULL) {
+        return;
     }
-    return rc != 0 ? rc
-                   : fetch_signed_text(bytes_of_buf(&b->tcb_answer.body), "tcbInfo", &b->tcb_info,
-                                       &b->tcb_signature, err);
+    if (!platform->knows_platform) {
+        load_chain(j, platform);
+    }
+    if (!platform->knows_platform) {
+        return;
+    }
+    disk_cache_bundle_name(name, j->fetcher.family, platform->fmspc, platform->ca, j->update);
+    if (disk_cache_load(j->servers->cache, name, j->now, out, &fetched, NULL) != 0) {
+        return;
+    }
+    if (accept(j, platform, *out, NULL) != 0) {
+        dstack_collateral_free(*out);
+        *out = NULL;
+        return;
+    }
+    *fresh = is_fresh(j, fetched);
 }
 
-static int get_qe_identity(const fetcher *f, bundle *b, dstack_error *err) {
-    static const char *const names[] = {"SGX-Enclave-Identity-Issuer-Chain", NULL};
-    char path[96];
-    snprintf(path, sizeof path, "/%s/certification/v4/qe/identity?update=%s", f->family, f->update);
-    int rc = get_path(f, path, &b->qe_answer, err);
-    if (rc == 0) {
-        rc = chain_header(&b->qe_answer, names, &b->qe_chain, err);
+/* Best effort: a full disk must not keep a good quote from being verified. */
+static void keep(const job *j, const fetch_bundle *platform, const dstack_collateral *collateral) {
+    char name[DISK_CACHE_NAME_SIZE];
+    if (j->servers->cache == NULL) {
+        return;
     }
-    return rc != 0 ? rc
-                   : fetch_signed_text(bytes_of_buf(&b->qe_answer.body), "enclaveIdentity",
-                                       &b->qe_identity, &b->qe_signature, err);
+    disk_cache_bundle_name(name, j->fetcher.family, platform->fmspc, platform->ca, j->update);
+    (void)disk_cache_store(j->servers->cache, name, collateral, j->now, NULL);
+    if (j->quote->cert_type != DSTACK_QUOTE_CERT_PCK_CHAIN &&
+        j->quote->cert_type != DSTACK_QUOTE_CERT_PCK_LEAF) {
+        disk_cache_chain_name(name, j->quote->cert_data);
+        (void)disk_cache_store_chain(j->servers->cache, name, bytes_of_buf(&platform->pck_chain),
+                                     j->now, NULL);
+    }
 }
 
-/* Where the root says its list is. */
-static int get_root_crl_from_point(const fetcher *f, bundle *b, dstack_error *err) {
-    DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
-    DSTACK_AUTO(buf) dstack_buf url = {0};
-    int rc = dcap_chain_load(&chain, bytes_of_buf(&b->qe_chain), NULL,
-                             DSTACK_E_DCAP_QE_IDENTITY_CHAIN, "QE identity issuer chain", err);
+/* ---- servers and files ---- */
+
+static int from_file(const job *j, const char *path, dstack_collateral **out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    DSTACK_AUTO(collateral) dstack_collateral *bundle = NULL;
+    DSTACK_AUTO(fetch_bundle) fetch_bundle platform = {0};
+    dstack_collateral_parts parts;
+    int rc = file_read(path, DSTACK_COLLATERAL_MAX_SIZE, &text, err);
+    rc = rc != 0 ? rc : dstack_collateral_parse(&bundle, bytes_of_buf(&text), err);
+    rc = rc != 0 ? rc : fetch_bundle_start(&platform, j->quote, err);
     if (rc != 0) {
         return rc;
     }
-    dstack_bytes uri = dcap_cert_crl_uri(&chain.certs[chain.count - 1].x509);
-    if (uri.len == 0 || memchr(uri.data, 0, uri.len) != NULL) {
-        return error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
-                         "the root certificate names no place for its revocation list");
+    dstack_collateral_get(bundle, &parts);
+    if (!platform.knows_platform && parts.has_pck_certificate_chain) {
+        rc = fetch_bundle_set_chain(&platform, parts.pck_certificate_chain, err);
     }
-    DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
-    buf_put_bytes(&url, uri);
-    const char *text = buf_text(&url);
-    rc = text == NULL ? buf_check(&url, err) : get(f, text, &answer, err);
-    buf_put_bytes(&b->root_crl, bytes_of_buf(&answer.body));
-    return rc != 0 ? rc : buf_check(&b->root_crl, err);
+    if (rc == 0 && !platform.knows_platform) {
+        rc = error_set(err, DSTACK_E_DCAP_CERT_DATA_TYPE,
+                       "neither the quote nor the bundle has a PCK chain");
+    }
+    rc = rc != 0 ? rc : accept(j, &platform, bundle, err);
+    return rc != 0 ? rc : finish(&platform, bundle, out, err);
 }
 
-static int get_root_crl(const fetcher *f, bundle *b, dstack_error *err) {
-    if (!fetch_is_intel(f->base)) {
-        DSTACK_AUTO(fetch_answer) fetch_answer answer = {0};
-        if (get_path(f, "/sgx/certification/v4/rootcacrl", &answer, err) == 0) {
-            return fetch_hex_or_der(bytes_of_buf(&answer.body), true, &b->root_crl, err);
-        }
-    }
-    return get_root_crl_from_point(f, b, err);
-}
-
-/* ---- putting it together ---- */
-
-static int collect(const fetcher *f, const dstack_quote *quote, bundle *b, dstack_error *err) {
-    int rc = take_pck_chain(f, quote, b, err);
-    if (rc == 0) {
-        rc = read_pck(b, err);
-    }
-    if (rc == 0) {
-        rc = get_pck_crl(f, b, err);
-    }
-    if (rc == 0) {
-        rc = get_tcb_info(f, b, err);
-    }
-    if (rc == 0) {
-        rc = get_qe_identity(f, b, err);
-    }
-    return rc != 0 ? rc : get_root_crl(f, b, err);
-}
-
-static int fetch_from(const fetcher *common, const char *url, const dstack_quote *quote,
-                      dstack_collateral **out, dstack_error *err) {
+static int from_server(const job *j, const char *url, dstack_collateral **out, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf base = {0};
-    DSTACK_AUTO(bundle) bundle b = {0};
-    fetcher f = *common;
+    DSTACK_AUTO(fetch_bundle) fetch_bundle platform = {0};
+    DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
+    fetcher f = j->fetcher;
     fetch_base_url(url, &base);
     f.base = buf_text(&base);
-    if (f.base == NULL) {
-        return buf_check(&base, err);
-    }
-    int rc = collect(&f, quote, &b, err);
-    if (rc != 0) {
-        return rc;
-    }
-    const dstack_collateral_parts parts = {
-        .pck_crl_issuer_chain = bytes_of_buf(&b.pck_crl_chain),
-        .root_ca_crl = bytes_of_buf(&b.root_crl),
-        .pck_crl = bytes_of_buf(&b.pck_crl),
-        .tcb_info_issuer_chain = bytes_of_buf(&b.tcb_chain),
-        .tcb_info = b.tcb_info,
-        .tcb_info_signature = bytes_of_buf(&b.tcb_signature),
-        .qe_identity_issuer_chain = bytes_of_buf(&b.qe_chain),
-        .qe_identity = b.qe_identity,
-        .qe_identity_signature = bytes_of_buf(&b.qe_signature),
-        .has_pck_certificate_chain = b.has_pck_chain,
-        .pck_certificate_chain = bytes_of_buf(&b.pck_chain),
-    };
-    return dstack_collateral_new(out, &parts, err);
-}
-
-/* Every server once, in order, until one gives everything. */
-static int fetch_round(const fetcher *f, const dstack_quote *quote,
-                       const dstack_collateral_servers *servers, dstack_collateral **out,
-                       dstack_error *err) {
-    int rc = DSTACK_E_NETWORK;
-    for (size_t i = 0; rc != 0 && i < servers->url_count; i++) {
-        rc = fetch_from(f, servers->urls[i], quote, out, err);
+    int rc = f.base == NULL ? buf_check(&base, err) : 0;
+    rc = rc != 0 ? rc : fetch_bundle_start(&platform, j->quote, err);
+    rc = rc != 0 ? rc : fetch_bundle_fill(&f, &platform, err);
+    rc = rc != 0 ? rc : fetch_bundle_make(&platform, &collateral, err);
+    rc = rc != 0 ? rc : accept(j, &platform, collateral, err);
+    if (rc == 0) {
+        keep(j, &platform, collateral);
+        rc = finish(&platform, collateral, out, err);
     }
     return rc;
+}
+
+/* Every source once, in order, until one gives everything. DSTACK_E_NETWORK when any of them might
+ * do better at another time. */
+static int fetch_round(const job *j, dstack_collateral **out, dstack_error *err) {
+    static const char file[] = "file:";
+    bool again = false;
+    dstack_error last = {0};
+    for (size_t i = 0; i < j->servers->url_count; i++) {
+        const char *url = j->servers->urls[i];
+        int rc = strncmp(url, file, sizeof file - 1) == 0
+                     ? from_file(j, url + sizeof file - 1, out, &last)
+                     : from_server(j, url, out, &last);
+        if (rc == 0) {
+            return 0;
+        }
+        again = again || rc == DSTACK_E_NETWORK || rc == DSTACK_E_TIMEOUT;
+    }
+    bool network = last.status == DSTACK_E_NETWORK || last.status == DSTACK_E_TIMEOUT;
+    return again && !network
+               ? error_set(err, last.status, "%s (and other servers could not be reached)",
+                           last.message)
+               : error_set(err, last.status, "%s", last.message);
 }
 
 /* Spreads the machines that lost the same server at the same moment. */
@@ -312,9 +217,45 @@ static void pause_before(unsigned round) {
     nanosleep(&pause, NULL);
 }
 
-static int64_t timeout_of(const dstack_collateral_servers *servers) {
+static int ask(job *j, dstack_collateral **out, dstack_error *err) {
+    int rc = j->transport->open(j->servers, &j->fetcher.state, err);
+    if (rc != 0) {
+        return rc;
+    }
+    for (unsigned round = 0;; round++) {
+        rc = fetch_round(j, out, err);
+        if ((rc != DSTACK_E_NETWORK && rc != DSTACK_E_TIMEOUT) || round >= j->servers->retries) {
+            break;
+        }
+        pause_before(round);
+    }
+    j->transport->close(j->fetcher.state);
+    return rc;
+}
+
+static void job_init(job *j, const dstack_collateral_servers *servers,
+                     const fetch_transport *transport, const dstack_quote *quote) {
+    fetcher *f = &j->fetcher;
     int64_t ms = servers->timeout_ms > 0 ? servers->timeout_ms : DEFAULT_TIMEOUT_MS;
-    return ms < MAX_TIMEOUT_MS ? ms : MAX_TIMEOUT_MS;
+    *j = (job){
+        .servers = servers,
+        .transport = transport,
+        .quote = quote,
+        .now = servers->now != 0 ? servers->now : clock_unix(),
+    };
+    f->transport = transport;
+    f->family = quote->tee_type == DSTACK_QUOTE_TEE_TDX ? "tdx" : "sgx";
+    f->timeout_ms = ms < MAX_TIMEOUT_MS ? ms : MAX_TIMEOUT_MS;
+    if (servers->eval_number != 0) {
+        snprintf(j->update, sizeof j->update, "n%u", servers->eval_number);
+        snprintf(f->qe_query, sizeof f->qe_query, "tcbEvaluationDataNumber=%u",
+                 servers->eval_number);
+        snprintf(f->tcb_query, sizeof f->tcb_query, "&%s", f->qe_query);
+    } else {
+        snprintf(j->update, sizeof j->update, "%s", servers->early ? "early" : "standard");
+        snprintf(f->qe_query, sizeof f->qe_query, "update=%s", j->update);
+        snprintf(f->tcb_query, sizeof f->tcb_query, "%s", servers->early ? "&update=early" : "");
+    }
 }
 
 int fetch_collateral(dstack_collateral **out, dstack_bytes raw,
@@ -326,28 +267,22 @@ int fetch_collateral(dstack_collateral **out, dstack_bytes raw,
         chosen.urls = default_urls;
         chosen.url_count = 1;
     }
+    DSTACK_AUTO(fetch_bundle) fetch_bundle platform = {0};
+    DSTACK_AUTO(collateral) dstack_collateral *kept = NULL;
     dstack_quote quote;
+    job j;
+    bool fresh;
     int rc = dstack_quote_parse(&quote, raw, err);
+    rc = rc != 0 ? rc : fetch_bundle_start(&platform, &quote, err);
     if (rc != 0) {
         return rc;
     }
-    fetcher f = {
-        .transport = transport,
-        .family = quote.tee_type == DSTACK_QUOTE_TEE_TDX ? "tdx" : "sgx",
-        .update = chosen.early ? "early" : "standard",
-        .timeout_ms = timeout_of(&chosen),
-    };
-    rc = transport->open(&chosen, &f.state, err);
-    if (rc != 0) {
-        return rc;
+    job_init(&j, &chosen, transport, &quote);
+    load_kept(&j, &platform, &kept, &fresh);
+    if (fresh) {
+        return finish(&platform, kept, out, err);
     }
-    for (unsigned round = 0;; round++) {
-        rc = fetch_round(&f, &quote, &chosen, out, err);
-        if ((rc != DSTACK_E_NETWORK && rc != DSTACK_E_TIMEOUT) || round >= chosen.retries) {
-            break;
-        }
-        pause_before(round);
-    }
-    transport->close(f.state);
-    return rc;
+    rc = ask(&j, out, err);
+    /* What was kept still holds: a server that is away takes nothing away. */
+    return rc != 0 && kept != NULL ? finish(&platform, kept, out, err) : rc;
 }

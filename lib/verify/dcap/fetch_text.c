@@ -41,10 +41,13 @@ static void put_upper_hex(dstack_buf *out, dstack_bytes bytes) {
     }
 }
 
-/* Certification data of these types: encrypted PPID, CPUSVN 16, PCESVN 2, PCEID 2. */
+/* Certification data of types 1 to 3: PPID, plain or encrypted, CPUSVN 16, PCESVN 2, PCEID 2. A
+ * plain PPID is not sent: caches know the platform by its QE's id, Intel's service wants it
+ * encrypted. */
 int fetch_pck_query(const dstack_quote *quote, dstack_buf *query, char tcbm[37],
                     dstack_error *err) {
-    size_t ppid_size = quote->cert_type == DSTACK_QUOTE_CERT_PPID_RSA2048 ? 256 : 384;
+    bool plain = quote->cert_type == DSTACK_QUOTE_CERT_PPID_PLAIN;
+    size_t ppid_size = plain ? 16 : quote->cert_type == DSTACK_QUOTE_CERT_PPID_RSA2048 ? 256 : 384;
     cursor c = cursor_init(quote->cert_data);
     dstack_bytes ppid = cursor_take(&c, ppid_size);
     dstack_bytes cpu_svn = cursor_take(&c, 16);
@@ -64,8 +67,10 @@ int fetch_pck_query(const dstack_quote *quote, dstack_buf *query, char tcbm[37],
                       {"&pcesvn=", pce_svn},
                       {"&pceid=", pce_id}};
     for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
-        buf_put_str(query, parameters[i].name);
-        put_upper_hex(query, parameters[i].value);
+        if (i != 1 || !plain) {
+            buf_put_str(query, parameters[i].name);
+            put_upper_hex(query, parameters[i].value);
+        }
     }
     hex_encode(cpu_svn, tcbm);
     hex_encode(pce_svn, tcbm + 32);

@@ -9,7 +9,7 @@ void fetch_base_url(const char *url, dstack_buf *out);
 /* Intel's own service publishes the root list in another place than caches do. */
 bool fetch_is_intel(const char *base);
 
-/* Parameters of the request for a PCK certificate, from certification data of type 2 or 3:
+/* Parameters of the request for a PCK certificate, from certification data of type 1 to 3:
  * "qeid=...&encrypted_ppid=...&cpusvn=...&pcesvn=...&pceid=...". tcbm: CPUSVN and PCESVN in hex, as
  * the answer names the level that its certificate is for. */
 int fetch_pck_query(const dstack_quote *quote, dstack_buf *query, char tcbm[37], dstack_error *err);

@@ -152,6 +152,14 @@ static int open_context(dstack_verifier *v, dstack_collateral *collateral, const
     return rc;
 }
 
+int dstack_verifier_check_collateral(dstack_verifier *v, dstack_collateral *collateral, int64_t now,
+                                     dstack_error *err) {
+    DSTACK_AUTO(context) dcap_context *context = NULL;
+    const subject nothing = {.now = now};
+    int rc = open_context(v, collateral, &nothing, &context, err);
+    return rc != 0 ? rc : dcap_context_check_pck_list(context, now, err);
+}
+
 /* A platform that is not known, or no longer within its dates. */
 static int open_platform(dstack_verifier *v, dstack_collateral *collateral, const subject *s,
                          dcap_platform **out, dstack_error *err) {

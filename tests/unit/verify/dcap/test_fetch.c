@@ -167,7 +167,7 @@ static void serve_made(server *s, const made *m, bool with_root_list) {
 static int fetch(const dstack_buf *quote, const char *const *urls, size_t count,
                  dstack_collateral **out, dstack_error *err) {
     const dstack_collateral_servers servers = {
-        .urls = urls, .url_count = count, .timeout_ms = 5000};
+        .urls = urls, .url_count = count, .timeout_ms = 5000, .now = MADE_NOW};
     return fetch_collateral(out, bytes_of_buf(quote), &servers, over, err);
 }
 
@@ -281,7 +281,8 @@ static void sec_33_a_server_that_never_answers_is_given_up(void **state) {
     server s = {.silent = true};
     server_start(&s);
     const char *urls[] = {s.url};
-    const dstack_collateral_servers servers = {.urls = urls, .url_count = 1, .timeout_ms = 150};
+    const dstack_collateral_servers servers = {
+        .urls = urls, .url_count = 1, .timeout_ms = 150, .now = MADE_NOW};
     dstack_error err = {0};
     assert_int_equal(fetch_collateral(&c, bytes_of_buf(&m.quote), &servers, over, &err),
                      DSTACK_E_TIMEOUT);
@@ -318,7 +319,7 @@ static void sec_33_a_server_that_is_away_for_a_moment_is_asked_again(void **stat
         server_start(&s);
         const char *urls[] = {s.url};
         const dstack_collateral_servers servers = {
-            .urls = urls, .url_count = 1, .timeout_ms = 5000, .retries = retries};
+            .urls = urls, .url_count = 1, .timeout_ms = 5000, .retries = retries, .now = MADE_NOW};
         dstack_error err = {0};
         assert_int_equal(fetch_collateral(&c, bytes_of_buf(&m.quote), &servers, over, &err),
                          retries == 0 ? DSTACK_E_NETWORK : 0);
@@ -412,8 +413,12 @@ static void recorded_exchanges_give_the_recorded_bundle(void **state) {
                  json_string_value(json_object_get(client, "collateral")));
         load_file(path, &text);
         assert_ok(dstack_collateral_parse(&want, bytes_of_buf(&text), &err), err);
+        int64_t expires;
+        assert_ok(dstack_collateral_expires(want, &expires, &err), err);
+        const dstack_collateral_servers servers = {
+            .urls = urls, .url_count = 1, .now = expires - 1};
         s.request_count = 0;
-        assert_ok(fetch(&quote, urls, 1, &c, &err), err);
+        assert_ok(fetch_collateral(&c, bytes_of_buf(&quote), &servers, over, &err), err);
         const json_t *order = json_object_get(client, "requests_in_order");
         assert_int_equal(s.request_count, json_array_size(order));
         for (size_t r = 0; r < s.request_count; r++) {
