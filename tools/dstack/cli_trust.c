@@ -1,13 +1,13 @@
 /* Trust roots, collateral and policy from files. */
 #include "cli_trust.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "cli.h"
 #include "service/config.h"
 #include "verify/dcap/collateral.h"
 #include "verify/dcap/policy.h"
@@ -92,4 +92,51 @@ int cli_read_policy(const char *path, dstack_policy **out, dstack_error *err) {
     }
     rc = json_write(value, false, &json, err);
     return rc != 0 ? rc : dstack_policy_parse(out, bytes_of_buf(&json), err);
+}
+
+/* ---- servers ---- */
+
+void cli_servers_clear(cli_servers *servers) {
+    dstack_buf_clear(&servers->cache);
+}
+
+/* $XDG_CACHE_HOME or ~/.cache (XDG Base Directory Specification); none for a user without a home.
+ */
+static void default_cache(dstack_buf *out) {
+    const char *base = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    if (base != NULL && base[0] == '/') {
+        buf_put_fmt(out, "%s/dstack/collateral", base);
+    } else if (home != NULL && home[0] == '/') {
+        buf_put_fmt(out, "%s/.cache/dstack/collateral", home);
+    }
+}
+
+int cli_servers_read(struct cli *cli, cli_servers *out, dstack_error *err) {
+    size_t count = 0;
+    for (const char *url; (url = cli_value_at(cli, "pccs", count)) != NULL;) {
+        if (count == CLI_MAX_SERVERS) {
+            return cli_usage(err, "more than %d --pccs", CLI_MAX_SERVERS);
+        }
+        out->urls[count++] = url;
+    }
+    const char *from_environment = getenv("PCCS_URL");
+    if (count == 0 && from_environment != NULL && from_environment[0] != '\0') {
+        out->urls[count++] = from_environment;
+    }
+    const char *folder = cli_value(cli, "cache", NULL);
+    if (folder != NULL) {
+        buf_put_str(&out->cache, folder);
+    } else if (!cli_has(cli, "no-cache")) {
+        default_cache(&out->cache);
+    }
+    out->servers = (dstack_collateral_servers){
+        .urls = out->urls,
+        .url_count = count,
+        .retries = 2,
+        .proxy = getenv("https_proxy"),
+        .cache = out->cache.len > 0 ? buf_text(&out->cache) : NULL,
+        .now = cli->now,
+    };
+    return buf_check(&out->cache, err);
 }

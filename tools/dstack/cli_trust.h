@@ -7,6 +7,7 @@
 #include <dstack/verifier.h>
 
 #include "base/auto.h"
+#include "cli.h"
 
 #define CLI_MAX_ROOTS 16
 
@@ -29,6 +30,25 @@ DSTACK_AUTO_DEFINE_CLEAR(cli_roots, cli_roots, cli_roots_clear)
 
 /* A collateral bundle, JSON. */
 int cli_read_collateral(const char *path, dstack_collateral **out, dstack_error *err);
+
+/* Options of commands that fetch collateral. */
+#define CLI_MAX_SERVERS 16
+#define CLI_SERVER_OPTIONS                                                                         \
+    {"pccs", 0, "URL", "server to fetch collateral from (repeat for more, tried in order)"},       \
+        {"cache", 0, "DIR", "folder in which fetched collateral is kept"}, {                       \
+        "no-cache", 0, NULL, "neither use nor keep what was fetched"                               \
+    }
+/* Where collateral comes from: --pccs or the variable PCCS_URL or the default, kept in --cache or
+ * the user's cache folder. The servers borrow from the struct. */
+typedef struct cli_servers {
+    const char *urls[CLI_MAX_SERVERS];
+    dstack_buf cache;
+    dstack_collateral_servers servers;
+} cli_servers;
+int cli_servers_read(struct cli *cli, cli_servers *out, dstack_error *err);
+void cli_servers_clear(cli_servers *servers);
+DSTACK_AUTO_DEFINE_CLEAR(cli_servers, cli_servers, cli_servers_clear)
+
 /* A TCB policy, YAML or JSON. */
 int cli_read_policy(const char *path, dstack_policy **out, dstack_error *err);
 

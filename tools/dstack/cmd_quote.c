@@ -1,6 +1,5 @@
 /* dstack quote parse|verify|collateral */
-#include <stdlib.h>
-
+#include <dstack/attestation.h>
 #include <dstack/collateral.h>
 #include <dstack/policy.h>
 #include <dstack/quote.h>
@@ -11,7 +10,6 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "cli.h"
 #include "cli_trust.h"
 #include "verify/dcap/collateral.h"
 #include "verify/dcap/policy.h"
@@ -99,8 +97,19 @@ static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *e
     return dstack_verifier_new(out, &options, err);
 }
 
+/* --report-data as it is, --nonce with zeros after it. */
 static int expected_report_data(struct cli *cli, uint8_t out[64], bool *given, dstack_error *err) {
-    return cli_hex_fixed(cli, "report-data", out, 64, given, err);
+    DSTACK_AUTO(buf) dstack_buf nonce = {0};
+    int rc = cli_hex_fixed(cli, "report-data", out, 64, given, err);
+    if (rc != 0 || !cli_has(cli, "nonce")) {
+        return rc;
+    }
+    if (*given) {
+        return cli_usage(err, "--report-data and --nonce exclude each other");
+    }
+    *given = true;
+    rc = cli_hex(cli, "nonce", &nonce, err);
+    return rc != 0 ? rc : dstack_report_data_pad(bytes_of_buf(&nonce), out, err);
 }
 
 static json_t *report_json(const dstack_quote_report *report, dstack_error *err) {
@@ -133,6 +142,18 @@ static void print_report(struct cli *cli, const dstack_quote_report *r, const js
     cli_print_object(cli, json_object_get(object, "report"));
 }
 
+/* From the file, or from the servers: then only what verifies is taken. */
+static int take_collateral(struct cli *cli, dstack_bytes quote, dstack_verifier *verifier,
+                           dstack_collateral **out, dstack_error *err) {
+    DSTACK_AUTO(cli_servers) cli_servers from = {0};
+    if (cli_has(cli, "collateral")) {
+        return cli_read_collateral(cli_value(cli, "collateral", NULL), out, err);
+    }
+    int rc = cli_servers_read(cli, &from, err);
+    from.servers.verifier = verifier;
+    return rc != 0 ? rc : dstack_collateral_fetch(out, quote, &from.servers, err);
+}
+
 static int verify_into(struct cli *cli, dstack_bytes quote, const dstack_policy *policy,
                        dstack_quote_report *report, dstack_error *err) {
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
@@ -141,10 +162,10 @@ static int verify_into(struct cli *cli, dstack_bytes quote, const dstack_policy 
     bool given = false;
     int rc = expected_report_data(cli, data, &given, err);
     if (rc == 0) {
-        rc = cli_read_collateral(cli_value(cli, "collateral", NULL), &collateral, err);
+        rc = open_verifier(cli, &verifier, err);
     }
     if (rc == 0) {
-        rc = open_verifier(cli, &verifier, err);
+        rc = take_collateral(cli, quote, verifier, &collateral, err);
     }
     if (rc == 0) {
         dstack_quote_expectations want = {.report_data = given ? data : NULL, .policy = policy};
@@ -163,8 +184,8 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     DSTACK_AUTO(buf) dstack_buf raw = {0};
     DSTACK_AUTO(policy) dstack_policy *policy = NULL;
     dstack_quote_report report;
-    if (!cli_has(cli, "collateral")) {
-        return cli_usage(err, "--collateral FILE is needed");
+    if (!cli_has(cli, "collateral") && !cli_has(cli, "pccs")) {
+        return cli_usage(err, "--collateral FILE or --pccs URL is needed");
     }
     int rc = read_quote(argv[0], &raw, err);
     if (rc == 0 && cli_has(cli, "policy")) {
@@ -196,25 +217,15 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
 static int run_collateral(struct cli *cli, int argc, char **argv, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf raw = {0}, text = {0};
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
-    const char *urls[16];
-    size_t count = 0;
-    for (const char *url; count < 16 && (url = cli_value_at(cli, "pccs", count)) != NULL;) {
-        urls[count++] = url;
-    }
-    const char *from_environment = getenv("PCCS_URL");
-    if (count == 0 && from_environment != NULL && from_environment[0] != '\0') {
-        urls[count++] = from_environment;
-    }
-    const dstack_collateral_servers servers = {
-        .urls = urls,
-        .url_count = count,
-        .retries = 2,
-        .proxy = getenv("https_proxy"),
-        .early = cli_has(cli, "early"),
-    };
-    int rc = read_quote(argv[0], &raw, err);
+    DSTACK_AUTO(cli_servers) cli_servers from = {0};
+    int64_t number = 0;
+    int rc = cli_servers_read(cli, &from, err);
+    rc = rc != 0 ? rc : cli_int(cli, "eval-number", 0, 1, UINT32_MAX, &number, err);
+    rc = rc != 0 ? rc : read_quote(argv[0], &raw, err);
     if (rc == 0) {
-        rc = dstack_collateral_fetch(&collateral, bytes_of_buf(&raw), &servers, err);
+        from.servers.early = cli_has(cli, "early");
+        from.servers.eval_number = (uint32_t)number;
+        rc = dstack_collateral_fetch(&collateral, bytes_of_buf(&raw), &from.servers, err);
     }
     if (rc == 0) {
         rc = dstack_collateral_to_json(collateral, false, &text, err);
@@ -242,10 +253,12 @@ static const struct cli_command quote_parse = {
 };
 
 static const struct cli_option verify_options[] = {
-    {"collateral", 0, "FILE", "collateral bundle, JSON (needed)"},
+    {"collateral", 0, "FILE", "collateral bundle, JSON; without it, --pccs is asked"},
+    CLI_SERVER_OPTIONS,
     {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of Intel's"},
     {"policy", 0, "FILE", "which TCB levels pass (YAML or JSON)"},
     {"report-data", 0, "HEX", "refuse unless the quote carries these 64 bytes"},
+    {"nonce", 0, "HEX", "refuse unless it carries these bytes with zeros after them"},
     {"allow-debug", 0, NULL, "let debug TDs and enclaves pass"},
     {"allow-service-td", 0, NULL, "let TDs with a bound service TD pass"},
     {"enforce-names", 0, NULL, "demand the certificate names of Intel's PKI"},
@@ -256,7 +269,7 @@ static const struct cli_option verify_options[] = {
 static const struct cli_command quote_verify = {
     .name = "verify",
     .summary = "Verify an SGX or TDX quote against collateral",
-    .usage = "QUOTE --collateral FILE [--root FILE] [--policy FILE] [--now UNIX]",
+    .usage = "QUOTE (--collateral FILE | --pccs URL) [--root FILE] [--policy FILE] [--now UNIX]",
     .help =
         "Without a policy every TCB status but Revoked passes, and the report says which it is.",
     .options = verify_options,
@@ -266,7 +279,8 @@ static const struct cli_command quote_verify = {
 };
 
 static const struct cli_option collateral_options[] = {
-    {"pccs", 0, "URL", "server to ask (repeat for more, tried in order)"},
+    CLI_SERVER_OPTIONS,
+    {"eval-number", 0, "N", "fetch the update with this TCB evaluation data number"},
     {"early", 0, NULL, "fetch the early TCB update, not the standard one"},
     {NULL, 0, NULL, NULL},
 };
@@ -277,7 +291,10 @@ static const struct cli_command quote_collateral = {
     .usage = "QUOTE [--pccs URL]...",
     .help =
         "Prints the JSON bundle that `dstack quote verify --collateral` takes. Without --pccs the\n"
-        "variable PCCS_URL names the server, or else " DSTACK_COLLATERAL_DEFAULT_SERVER ".",
+        "variable PCCS_URL names the server, or else " DSTACK_COLLATERAL_DEFAULT_SERVER ".\n"
+        "\"file:PATH\" as a URL is a bundle, taken when the servers before it gave none. What was\n"
+        "fetched is kept in ~/.cache/dstack/collateral and serves for a day, and until its dates\n"
+        "end while no server answers.",
     .options = collateral_options,
     .min_args = 1,
     .max_args = 1,

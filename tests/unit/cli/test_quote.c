@@ -1,6 +1,7 @@
 /* dstack quote: what scripts see, over quotes of our own making. */
 #include "../verify/dcap/made.h"
 
+#include "../verify/dcap/pccs.h"
 #include "cli.h"
 #include "verify/dcap/quote_build.h"
 #include "x509/pem.h"
@@ -159,6 +160,54 @@ static void usage_and_missing_files_have_their_own_exit_codes(void **state) {
                      2);
 }
 
+static void collateral_is_fetched_once_and_verifies_the_quote(void **state) {
+    const files *f = *state;
+    DSTACK_AUTO(json) json_t *bundle = NULL, *gone = NULL, *verified = NULL, *refused = NULL;
+    DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    dstack_error err = {0};
+    char cache[128], record[224];
+    pccs server = {0};
+    snprintf(cache, sizeof cache, "%s/cache", f->folder);
+    snprintf(record, sizeof record, "%s/tdx-00906ea10000-platform-standard.json", cache);
+    assert_ok(file_read(f->collateral, 1 << 20, &text, &err), err);
+    assert_ok(dstack_collateral_parse(&c, bytes_of_buf(&text), &err), err);
+    pccs_start(&server, c);
+    assert_int_equal(
+        RUN(&bundle, "quote", "collateral", f->quote, "--pccs", server.url, "--cache", cache), 0);
+    assert_non_null(json_object_get(bundle, "pck_certificate_chain"));
+    atomic_store(&server.fault, PCCS_MISSING);
+    assert_int_equal(RUN(&verified, "quote", "verify", f->quote, "--pccs", server.url, "--cache",
+                         cache, "--root", f->der),
+                     0);
+    assert_string_equal(at(verified, "status", NULL), "UpToDate");
+    assert_int_equal(
+        RUN(&gone, "quote", "collateral", f->quote, "--pccs", server.url, "--no-cache"), 1);
+    assert_string_equal(at(gone, "error", "check"), "dcap.collateral_fetch");
+    assert_int_equal(
+        RUN(&refused, "quote", "verify", f->quote, "--pccs", server.url, "--cache", cache), 1);
+    pccs_stop(&server);
+    assert_int_equal(unlink(record), 0);
+    assert_int_equal(rmdir(cache), 0);
+}
+
+static void a_nonce_is_report_data_with_zeros_after_it(void **state) {
+    const files *f = *state;
+    static const char ones[] = "11111111111111111111111111111111111111111111111111111111111111111"
+                               "111111111111111111111111111111111111111111111111111111111111111";
+    DSTACK_AUTO(json) json_t *whole = NULL, *part = NULL, *both = NULL;
+    assert_int_equal(RUN(&whole, "quote", "verify", f->quote, "--collateral", f->collateral,
+                         "--root", f->der, "--nonce", ones),
+                     0);
+    assert_int_equal(RUN(&part, "quote", "verify", f->quote, "--collateral", f->collateral,
+                         "--root", f->der, "--nonce", "1111"),
+                     1);
+    assert_string_equal(at(part, "error", "check"), "dcap.report_data");
+    assert_int_equal(RUN(&both, "quote", "verify", f->quote, "--collateral", f->collateral,
+                         "--root", f->der, "--nonce", ones, "--report-data", ones),
+                     2);
+}
+
 static void parse_prints_every_field_nested_and_flat(void **state) {
     const files *f = *state;
     DSTACK_AUTO(json) json_t *d = NULL;
@@ -178,6 +227,8 @@ int main(void) {
         cmocka_unit_test(without_its_root_a_quote_of_ours_is_refused),
         cmocka_unit_test(options_decide_what_passes),
         cmocka_unit_test(usage_and_missing_files_have_their_own_exit_codes),
+        cmocka_unit_test(collateral_is_fetched_once_and_verifies_the_quote),
+        cmocka_unit_test(a_nonce_is_report_data_with_zeros_after_it),
         cmocka_unit_test(parse_prints_every_field_nested_and_flat),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
