@@ -86,6 +86,9 @@ DSTACK_API int dstack_attestation_policy_decide(const dstack_attestation_policy 
 DSTACK_API void dstack_attestation_decision_free(dstack_attestation_decision *decision);
 /** True when every rule holds. */
 DSTACK_API bool dstack_attestation_decision_accepts(const dstack_attestation_decision *decision);
+/** The policy's name. Borrowed. */
+DSTACK_API const char *
+dstack_attestation_decision_policy_id(const dstack_attestation_decision *decision);
 /** Fills `rule` and returns true while `index` is below the number of rules. */
 DSTACK_API bool dstack_attestation_decision_rule(const dstack_attestation_decision *decision,
                                                  size_t index, dstack_attestation_rule *rule);

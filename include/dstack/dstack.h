@@ -9,6 +9,7 @@
 #include <dstack/bytes.h>
 #include <dstack/cert.h>
 #include <dstack/collateral.h>
+#include <dstack/ear.h>
 #include <dstack/envelope.h>
 #include <dstack/error.h>
 #include <dstack/keys.h>

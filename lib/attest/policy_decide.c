@@ -419,6 +419,10 @@ bool dstack_attestation_decision_accepts(const dstack_attestation_decision *deci
     return decision->accepts;
 }
 
+const char *dstack_attestation_decision_policy_id(const dstack_attestation_decision *decision) {
+    return decision->policy_id;
+}
+
 bool dstack_attestation_decision_rule(const dstack_attestation_decision *decision, size_t index,
                                       dstack_attestation_rule *rule) {
     if (index >= decision->count) {

@@ -9,18 +9,11 @@
 #include "base/hex.h"
 #include "base/json.h"
 #include "crypto/hash.h"
+#include "crypto/jwk.h"
 
 int acme_jwk(const ecdsa_key *key, dstack_buf *out, dstack_error *err) {
-    if (ecdsa_key_curve(key) != ECDSA_P256) {
-        return error_set(err, DSTACK_E_ARGUMENT, "ACME account keys must be P-256");
-    }
-    dstack_bytes point = ecdsa_key_point(key);
-    buf_put_str(out, "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"");
-    base64_encode(bytes_of(point.data + 1, 32), BASE64_URL_NOPAD, out);
-    buf_put_str(out, "\",\"y\":\"");
-    base64_encode(bytes_of(point.data + 33, 32), BASE64_URL_NOPAD, out);
-    buf_put_str(out, "\"}");
-    return buf_check(out, err);
+    int rc = jwk_write(key, out, err);
+    return error_prefix(err, rc, "ACME account");
 }
 
 static void put_digest_base64(dstack_bytes text, dstack_buf *out) {
@@ -30,13 +23,7 @@ static void put_digest_base64(dstack_bytes text, dstack_buf *out) {
 }
 
 int acme_thumbprint(const ecdsa_key *key, dstack_buf *out, dstack_error *err) {
-    DSTACK_AUTO(buf) dstack_buf jwk = {0};
-    int rc = acme_jwk(key, &jwk, err);
-    if (rc != 0) {
-        return rc;
-    }
-    put_digest_base64(bytes_of_buf(&jwk), out);
-    return buf_check(out, err);
+    return jwk_thumbprint(key, out, err);
 }
 
 int acme_dns01_value(const ecdsa_key *key, const char *token, dstack_buf *out, dstack_error *err) {

@@ -1,4 +1,6 @@
 /* dstack-verifier as a process: verdicts over HTTP for a simulated guest, and its one-shot form. */
+#include <dstack/ear.h>
+
 #include "verifier_world.h"
 
 const char *kms_program; /* of the shared helpers; not run here */
@@ -260,6 +262,118 @@ static void one_shot_gives_the_verdict_as_exit_status_and_file(void **state) {
         strstr(text_at(none, "reason", NULL), "Internal error: Failed to read file /nonexistent"));
 }
 
+/* ---- attestation results -------------------------------------------------------------------------
+ */
+
+static void get_token(verifier_world *v, const char *body, dstack_buf *token, dstack_buf *keys) {
+    char type[80];
+    int status = vworld_send(v, "POST", "/ear", NULL, bytes_of_str(body), token, type);
+    if (status != 200) {
+        fail_msg("%d %s", status, buf_text(token));
+    }
+    assert_string_equal(type, "application/eat+jwt");
+    assert_int_equal(
+        vworld_send(v, "GET", "/.well-known/jwks.json", NULL, (dstack_bytes){0}, keys, type), 200);
+    assert_string_equal(type, "application/jwk-set+json");
+}
+
+static json_t *read_token(const dstack_buf *token, const dstack_buf *keys) {
+    DSTACK_AUTO(buf) dstack_buf claims = {0};
+    dstack_error err = {0};
+    assert_ok(
+        dstack_ear_verify(bytes_of_buf(token), bytes_of_buf(keys), clock_unix(), &claims, &err),
+        err);
+    json_t *value = json_parse(bytes_of_buf(&claims), SIZE_MAX, "claims", &err);
+    assert_non_null(value);
+    return value;
+}
+
+static const json_t *submod(const json_t *claims) {
+    return json_object_get(json_object_get(claims, "submods"), "cpu0");
+}
+
+static int64_t vector_of(const json_t *claims, const char *name) {
+    const json_t *vector = json_object_get(submod(claims), "ear.trustworthiness-vector");
+    return json_integer_value(json_object_get(vector, name));
+}
+
+static void another_library_reads_our_attestation_results(void **state) {
+    verifier_world *v = *state;
+    vworld_configure(v, "ear: {key_file: ear.key, issuer: 'https://verifier.test'}\n");
+    vworld_run(v);
+    DSTACK_AUTO(str)
+    char *body = vworld_request(v, "12345678", ",\"nonce\":\"3132333435363738\"");
+    DSTACK_AUTO(buf) dstack_buf token = {0}, keys = {0};
+    get_token(v, body, &token, &keys);
+    world_write(&v->w, "token", buf_text(&token));
+    world_write(&v->w, "jwks.json", buf_text(&keys));
+    char command[400];
+    snprintf(
+        command, sizeof command,
+        "/usr/bin/python3 tests/integration/ear_pyjwt.py %s/token %s/jwks.json > %s/claims.json",
+        v->w.dir, v->w.dir, v->w.dir);
+    int status = system(command);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77 && getenv("CI") == NULL) {
+        print_message("SKIP: PyJWT is absent\n");
+        skip();
+    }
+    assert_int_equal(status, 0);
+    DSTACK_AUTO(json) json_t *claims = load_json(world_path(&v->w, "claims.json"));
+    assert_string_equal(text_at(claims, "eat_profile", NULL), "tag:github.com,2023:veraison/ear");
+    assert_string_equal(text_at(claims, "iss", NULL), "https://verifier.test");
+    assert_string_equal(text_at(claims, "eat_nonce", NULL), "MTIzNDU2Nzg");
+    assert_string_equal(text_at(claims, "ear.verifier-id", "developer"), "dstack");
+    assert_string_equal(text_at(submod(claims), "ear.appraisal-policy-id", NULL),
+                        "dstack:verification");
+    /* a simulated machine is never affirmed */
+    assert_string_equal(text_at(submod(claims), "ear.status", NULL), "contraindicated");
+    assert_int_equal(vector_of(claims, "hardware"), 97);
+    assert_true(json_is_true(json_object_get(claims, "ear.dstack.insecure_dev")));
+    const json_t *app =
+        json_object_get(json_object_get(submod(claims), "ear.dstack.claims"), "app_id");
+    assert_string_equal(text_at(app, "value", NULL), v->w.app_id);
+    assert_string_equal(text_at(app, "anchor", NULL), "measured");
+    /* ours reads the same */
+    DSTACK_AUTO(json) json_t *ours = read_token(&token, &keys);
+    assert_true(json_equal(ours, claims));
+    struct stat info;
+    assert_int_equal(stat(world_path(&v->w, "ear.key"), &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0600);
+}
+
+static void a_nonce_that_the_evidence_does_not_bind_is_not_echoed(void **state) {
+    verifier_world *v = *state;
+    vworld_run(v);
+    DSTACK_AUTO(str)
+    char *body = vworld_request(v, "other", ",\"nonce\":\"3132333435363738\"");
+    DSTACK_AUTO(buf) dstack_buf token = {0}, keys = {0};
+    get_token(v, body, &token, &keys);
+    DSTACK_AUTO(json) json_t *claims = read_token(&token, &keys);
+    assert_null(json_object_get(claims, "eat_nonce"));
+    assert_string_equal(text_at(submod(claims), "ear.status", NULL), "contraindicated");
+    assert_int_equal(vector_of(claims, "hardware"), 99);
+    expect_status(v, "POST", "/ear", NULL, "{\"attestation\":\"ff\"}", 422,
+                  "text/html; charset=utf-8");
+}
+
+static void sec_18_a_signing_key_that_others_can_read_is_not_used(void **state) {
+    verifier_world *v = *state;
+    vworld_configure(v, "ear: {key_file: ear.key}\n");
+    vworld_run(v);
+    DSTACK_AUTO(buf) dstack_buf first = {0}, second = {0};
+    vworld_send(v, "GET", "/.well-known/jwks.json", NULL, (dstack_bytes){0}, &first, NULL);
+    world_kill(&v->w, SIGTERM);
+    http_client_free(v->client);
+    vworld_run(v); /* the key outlives the process */
+    vworld_send(v, "GET", "/.well-known/jwks.json", NULL, (dstack_bytes){0}, &second, NULL);
+    assert_true(bytes_equal(bytes_of_buf(&first), bytes_of_buf(&second)));
+    world_kill(&v->w, SIGTERM);
+    assert_int_equal(chmod(world_path(&v->w, "ear.key"), 0644), 0);
+    const char *const start[] = {"dstack-verifier", "--config", v->w.config, "--insecure-dev",
+                                 NULL};
+    assert_int_equal(vworld_command(v, start), 1);
+}
+
 int main(int argc, char **argv) {
     assert_int_equal(argc, 2);
     verifier_program = argv[1];
@@ -275,6 +389,9 @@ int main(int argc, char **argv) {
         CASE(metrics_count_verdicts),
         CASE(sec_13_without_its_root_simulated_evidence_is_refused),
         CASE(sec_19_a_pinned_root_needs_insecure_dev),
+        CASE(another_library_reads_our_attestation_results),
+        CASE(a_nonce_that_the_evidence_does_not_bind_is_not_echoed),
+        CASE(sec_18_a_signing_key_that_others_can_read_is_not_used),
         CASE(one_shot_gives_the_verdict_as_exit_status_and_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,19 +115,26 @@ static bool read_request(verifier_service *s, http_request *request, http_respon
     return rc == 0;
 }
 
+bool service_judge(verifier_service *s, http_request *request, http_response *response,
+                   verify_request *body, verdict *out) {
+    if (!admit(s, request, response) || !read_request(s, request, response, body)) {
+        return false;
+    }
+    engine_judge(s->engine, body, clock_unix(), out);
+    metrics_add(out->valid ? s->valid : s->invalid, 1);
+    LOG_INFO("judged", "valid", out->valid ? "yes" : "no", "reason", out->reason, "request",
+             http_request_id(request));
+    return true;
+}
+
 static void verify(http_request *request, http_response *response, void *user) {
     verifier_service *s = user;
     DSTACK_AUTO(request) verify_request body = {0};
-    if (!admit(s, request, response) || !read_request(s, request, response, &body)) {
-        return;
-    }
     DSTACK_AUTO(verdict) verdict v = {0};
-    engine_judge(s->engine, &body, clock_unix(), &v);
-    metrics_add(v.valid ? s->valid : s->invalid, 1);
-    LOG_INFO("judged", "valid", v.valid ? "yes" : "no", "reason", v.reason, "request",
-             http_request_id(request));
-    DSTACK_AUTO(json) json_t *answer = answer_json(&v, s->insecure);
-    http_response_json(response, 200, answer);
+    if (service_judge(s, request, response, &body, &v)) {
+        DSTACK_AUTO(json) json_t *answer = answer_json(&v, s->insecure);
+        http_response_json(response, 200, answer);
+    }
 }
 
 /* ---- start and end ------------------------------------------------------------------------------- */
@@ -153,6 +160,10 @@ static size_t fill_routes(verifier_service *s, bool with_metrics) {
     s->routes[n++] = (http_route){"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE};
     s->routes[n++] =
         (http_route){"POST", "/verify", verify, NULL, REQUEST_MAX, HTTP_ROUTE_TAKES_OVERSIZE};
+    s->routes[n++] =
+        (http_route){"POST", "/ear", service_ear, NULL, REQUEST_MAX, HTTP_ROUTE_TAKES_OVERSIZE};
+    s->routes[n++] =
+        (http_route){"GET", "/.well-known/jwks.json", service_jwks, NULL, 0, HTTP_ROUTE_INLINE};
     if (with_metrics) {
         s->routes[n++] =
             (http_route){"GET", "/metrics", metrics_handle, s->metrics, 0, HTTP_ROUTE_INLINE};
@@ -166,6 +177,7 @@ int service_open(verifier_service *s, const service_config *config, engine *e, b
                  dstack_error *err) {
     *s = (verifier_service){.engine = e, .insecure = insecure};
     int rc = open_counters(s, config, err);
+    rc = rc != 0 ? rc : service_ear_open(s, config, err);
     if (rc != 0) {
         return rc;
     }
@@ -197,6 +209,7 @@ void service_close(verifier_service *s) {
         http_server_drain(s->server, 5000);
         http_server_free(s->server);
     }
+    dstack_ear_signer_free(s->signer);
     rate_limit_free(s->rate);
     metrics_free(s->metrics);
     *s = (verifier_service){0};

@@ -2,6 +2,8 @@
 #ifndef VERIFIER_SERVICE_H
 #define VERIFIER_SERVICE_H
 
+#include <dstack/ear.h>
+
 #include "engine.h"
 #include "service/config.h"
 #include "service/http.h"
@@ -18,6 +20,9 @@ typedef struct verifier_service {
     metrics *metrics;
     metrics_series *valid, *invalid, *malformed, *limited;
     rate_limit *rate;
+    dstack_ear_signer *signer;
+    const char *issuer; /* NULL: not told */
+    int64_t lifetime_s; /* of a token */
 } verifier_service;
 
 /* Starts listening. */
@@ -25,6 +30,15 @@ int service_open(verifier_service *s, const service_config *config, engine *e, b
                  dstack_error *err);
 void service_close(verifier_service *s);
 DSTACK_AUTO_DEFINE_CLEAR(service, verifier_service, service_close)
+
+/* The handler of POST /ear and GET /.well-known/jwks.json, and their key. */
+int service_ear_open(verifier_service *s, const service_config *config, dstack_error *err);
+void service_ear(http_request *request, http_response *response, void *user);
+void service_jwks(http_request *request, http_response *response, void *user);
+
+/* Reads a request and judges it, or answers why not: false then. */
+bool service_judge(verifier_service *s, http_request *request, http_response *response,
+                   verify_request *body, verdict *out);
 
 /* An error page: HTML, or JSON when the Accept header prefers it. */
 void service_error(http_request *request, http_response *response, int status,

@@ -28,6 +28,11 @@ static const config_key keys[] = {
     {"image_unpacked_max", CONFIG_SIZE, "4G", "largest content of one"},
     {"image_keep", CONFIG_INT, "16", "images kept in the cache"},
     {"image_downloads", CONFIG_INT, "2", "downloads at a time"},
+    {"ear.key_file", CONFIG_PATH, "",
+     "P-256 key (PEM, 0600) that signs attestation results; made when missing; empty: one per "
+     "start"},
+    {"ear.issuer", CONFIG_STR, "", "who issues them (\"iss\"); empty: not told"},
+    {"ear.lifetime", CONFIG_DURATION, "5m", "how long they hold (\"exp\")"},
     {"attestation.insecure_allow_external_trust_anchors", CONFIG_BOOL, "false",
      "must be true beside any root_ca; needs --insecure-dev"},
     {"attestation.root_ca.tdx", CONFIG_PATH, "",
@@ -84,6 +89,10 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
     if (allowed && !insecure_dev) {
         return error_set(err, DSTACK_E_INSECURE,
                          "attestation.insecure_allow_external_trust_anchors needs --insecure-dev");
+    }
+    int64_t lifetime = config_duration_ms(config, "ear.lifetime");
+    if (lifetime < 1000 || lifetime > (int64_t)86400000) {
+        return out_of_range("ear.lifetime", "1s to 1d", err);
     }
     return check_images(config, err);
 }
