@@ -119,6 +119,16 @@ typedef struct dstack_collateral_servers {
 DSTACK_API int dstack_collateral_fetch(dstack_collateral **out, dstack_bytes quote,
                                        const dstack_collateral_servers *servers, dstack_error *err);
 
+/**
+ * Fetches anew what @p old holds, for the same TEE, FMSPC and PCK CA; a PCK chain in it is kept. What
+ * is fetched may well be the same. For dstack_verifier_refresh, with servers as its user.
+ *
+ * @param servers  const dstack_collateral_servers *; may be NULL.
+ * @return as dstack_collateral_fetch, or the status of the part of @p old that cannot be read.
+ */
+DSTACK_API int dstack_collateral_refetch(void *servers, const dstack_collateral *old,
+                                         dstack_collateral **out, dstack_error *err);
+
 /** SHA-256 over all parts: two bundles with the same id are the same. 32 bytes, borrowed. */
 DSTACK_API dstack_bytes dstack_collateral_id(const dstack_collateral *collateral);
 

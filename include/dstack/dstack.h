@@ -18,6 +18,7 @@
 #include <dstack/measure.h>
 #include <dstack/policy.h>
 #include <dstack/quote.h>
+#include <dstack/refresh.h>
 #include <dstack/snp.h>
 #include <dstack/status.h>
 #include <dstack/tee.h>

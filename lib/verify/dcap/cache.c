@@ -82,7 +82,7 @@ int dcap_purpose_read(const dstack_collateral *collateral, dcap_purpose *out, ds
     return 0;
 }
 
-static bool same_purpose(const dcap_purpose *a, const dcap_purpose *b) {
+bool dcap_purpose_same(const dcap_purpose *a, const dcap_purpose *b) {
     return a->tdx == b->tdx && memcmp(a->fmspc, b->fmspc, sizeof a->fmspc) == 0 &&
            memcmp(a->issuers, b->issuers, sizeof a->issuers) == 0;
 }
@@ -117,7 +117,7 @@ void dcap_cache_add_bundle(dcap_cache *cache, dstack_collateral *collateral,
                            const dcap_purpose *purpose) {
     pthread_rwlock_wrlock(&cache->lock);
     for (size_t i = cache->bundle_count; i > 0; i--) {
-        if (same_purpose(&cache->bundles[i - 1].purpose, purpose)) {
+        if (dcap_purpose_same(&cache->bundles[i - 1].purpose, purpose)) {
             remove_bundle(cache, i - 1);
         }
     }
@@ -205,6 +205,41 @@ static void replace_context(dcap_cache *cache, dcap_context **place, dcap_contex
     forget_platforms(cache, *place);
     dcap_context_free(*place);
     *place = dcap_context_ref(context);
+}
+
+size_t dcap_cache_find_ending(dcap_cache *cache, int64_t before, dstack_collateral **out,
+                              size_t max) {
+    size_t count = 0;
+    pthread_rwlock_rdlock(&cache->lock);
+    for (size_t i = 0; i < cache->bundle_count && count < max; i++) {
+        if (cache->bundles[i].purpose.until < before) {
+            out[count++] = dstack_collateral_ref(cache->bundles[i].collateral);
+        }
+    }
+    pthread_rwlock_unlock(&cache->lock);
+    return count;
+}
+
+bool dcap_cache_renew_bundle(dcap_cache *cache, const dstack_collateral *old,
+                             const dcap_purpose *purpose, dcap_context *context) {
+    dcap_bundle *place = NULL;
+    pthread_rwlock_wrlock(&cache->lock);
+    for (size_t i = 0; place == NULL && i < cache->bundle_count; i++) {
+        if (same_collateral(cache->bundles[i].collateral, old)) {
+            place = &cache->bundles[i];
+        }
+    }
+    if (place != NULL) {
+        forget_platforms(cache, place->context);
+        bundle_clear(place);
+        *place = (dcap_bundle){
+            .collateral = dstack_collateral_ref(context->collateral),
+            .purpose = *purpose,
+            .context = dcap_context_ref(context),
+        };
+    }
+    pthread_rwlock_unlock(&cache->lock);
+    return place != NULL;
 }
 
 void dcap_cache_store_context(dcap_cache *cache, dcap_context *context) {

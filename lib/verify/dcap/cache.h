@@ -69,6 +69,15 @@ bool dcap_cache_has_current(dcap_cache *cache, bool tdx, const uint8_t fmspc[6],
 /* A reference to the only bundle, or NULL when there is none or more than one. */
 dstack_collateral *dcap_cache_only_bundle(dcap_cache *cache);
 
+/* References to bundles that end before a time. */
+size_t dcap_cache_find_ending(dcap_cache *cache, int64_t before, dstack_collateral **out,
+                              size_t max);
+/* Puts a verified context with its collateral in the place of that bundle, all at once. False, and
+ * nothing changed, when the bundle is no longer kept. */
+bool dcap_cache_renew_bundle(dcap_cache *cache, const dstack_collateral *old,
+                             const dcap_purpose *purpose, dcap_context *context);
+bool dcap_purpose_same(const dcap_purpose *a, const dcap_purpose *b);
+
 /* A reference to the verified context of that very collateral, or NULL. */
 dcap_context *dcap_cache_find_context(dcap_cache *cache, const dstack_collateral *collateral);
 void dcap_cache_store_context(dcap_cache *cache, dcap_context *context);

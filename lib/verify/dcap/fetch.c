@@ -17,6 +17,7 @@
 #include "verify/dcap/disk_cache.h"
 #include "verify/dcap/fetch_bundle.h"
 #include "verify/dcap/fetch_text.h"
+#include "verify/dcap/pck.h"
 
 #include <dstack/verifier.h>
 
@@ -24,15 +25,29 @@
 #define MAX_TIMEOUT_MS 3600000
 #define DEFAULT_CACHE_AGE 86400
 
-/* One fetch for one quote. */
+/* One fetch, for one quote or for the platforms of earlier collateral. */
 typedef struct job {
     const dstack_collateral_servers *servers;
     const fetch_transport *transport;
     fetcher fetcher;
-    const dstack_quote *quote;
+    const dstack_quote *quote; /* NULL: earlier collateral */
+    const char *ca;            /* then, its PCK CA, FMSPC and chain */
+    const uint8_t *fmspc;
+    dstack_bytes chain;
     int64_t now;
     char update[24]; /* in names of records */
 } job;
+
+static int start(const job *j, fetch_bundle *platform, dstack_error *err) {
+    if (j->quote != NULL) {
+        return fetch_bundle_start(platform, j->quote, err);
+    }
+    platform->ca = j->ca;
+    memcpy(platform->fmspc, j->fmspc, sizeof platform->fmspc);
+    platform->knows_platform = true;
+    buf_put_bytes(&platform->pck_chain, j->chain);
+    return buf_check(&platform->pck_chain, err);
+}
 
 /* ---- what a source gave ---- */
 
@@ -74,7 +89,7 @@ static int finish(const fetch_bundle *platform, const dstack_collateral *collate
     if (platform->chain_lacks_issuers) {
         buf_put_bytes(&chain, parts.pck_crl_issuer_chain);
     }
-    parts.has_pck_certificate_chain = true;
+    parts.has_pck_certificate_chain = chain.len > 0;
     parts.pck_certificate_chain = bytes_of_buf(&chain);
     int rc = buf_check(&chain, err);
     return rc != 0 ? rc : dstack_collateral_new(out, &parts, err);
@@ -133,7 +148,7 @@ static void keep(const job *j, const fetch_bundle *platform, const dstack_collat
     }
     disk_cache_bundle_name(name, j->fetcher.family, platform->fmspc, platform->ca, j->update);
     (void)disk_cache_store(j->servers->cache, name, collateral, j->now, NULL);
-    if (j->quote->cert_type != DSTACK_QUOTE_CERT_PCK_CHAIN &&
+    if (j->quote != NULL && j->quote->cert_type != DSTACK_QUOTE_CERT_PCK_CHAIN &&
         j->quote->cert_type != DSTACK_QUOTE_CERT_PCK_LEAF) {
         disk_cache_chain_name(name, j->quote->cert_data);
         (void)disk_cache_store_chain(j->servers->cache, name, bytes_of_buf(&platform->pck_chain),
@@ -150,7 +165,7 @@ static int from_file(const job *j, const char *path, dstack_collateral **out, ds
     dstack_collateral_parts parts;
     int rc = file_read(path, DSTACK_COLLATERAL_MAX_SIZE, &text, err);
     rc = rc != 0 ? rc : dstack_collateral_parse(&bundle, bytes_of_buf(&text), err);
-    rc = rc != 0 ? rc : fetch_bundle_start(&platform, j->quote, err);
+    rc = rc != 0 ? rc : start(j, &platform, err);
     if (rc != 0) {
         return rc;
     }
@@ -174,7 +189,7 @@ static int from_server(const job *j, const char *url, dstack_collateral **out, d
     fetch_base_url(url, &base);
     f.base = buf_text(&base);
     int rc = f.base == NULL ? buf_check(&base, err) : 0;
-    rc = rc != 0 ? rc : fetch_bundle_start(&platform, j->quote, err);
+    rc = rc != 0 ? rc : start(j, &platform, err);
     rc = rc != 0 ? rc : fetch_bundle_fill(&f, &platform, err);
     rc = rc != 0 ? rc : fetch_bundle_make(&platform, &collateral, err);
     rc = rc != 0 ? rc : accept(j, &platform, collateral, err);
@@ -234,17 +249,16 @@ static int ask(job *j, dstack_collateral **out, dstack_error *err) {
 }
 
 static void job_init(job *j, const dstack_collateral_servers *servers,
-                     const fetch_transport *transport, const dstack_quote *quote) {
+                     const fetch_transport *transport, bool tdx) {
     fetcher *f = &j->fetcher;
     int64_t ms = servers->timeout_ms > 0 ? servers->timeout_ms : DEFAULT_TIMEOUT_MS;
     *j = (job){
         .servers = servers,
         .transport = transport,
-        .quote = quote,
         .now = servers->now != 0 ? servers->now : clock_unix(),
     };
     f->transport = transport;
-    f->family = quote->tee_type == DSTACK_QUOTE_TEE_TDX ? "tdx" : "sgx";
+    f->family = tdx ? "tdx" : "sgx";
     f->timeout_ms = ms < MAX_TIMEOUT_MS ? ms : MAX_TIMEOUT_MS;
     if (servers->eval_number != 0) {
         snprintf(j->update, sizeof j->update, "n%u", servers->eval_number);
@@ -258,15 +272,20 @@ static void job_init(job *j, const dstack_collateral_servers *servers,
     }
 }
 
-int fetch_collateral(dstack_collateral **out, dstack_bytes raw,
-                     const dstack_collateral_servers *servers, const fetch_transport *transport,
-                     dstack_error *err) {
+static dstack_collateral_servers choose(const dstack_collateral_servers *servers) {
     static const char *const default_urls[] = {DSTACK_COLLATERAL_DEFAULT_SERVER};
     dstack_collateral_servers chosen = servers == NULL ? (dstack_collateral_servers){0} : *servers;
     if (chosen.url_count == 0) {
         chosen.urls = default_urls;
         chosen.url_count = 1;
     }
+    return chosen;
+}
+
+int fetch_collateral(dstack_collateral **out, dstack_bytes raw,
+                     const dstack_collateral_servers *servers, const fetch_transport *transport,
+                     dstack_error *err) {
+    const dstack_collateral_servers chosen = choose(servers);
     DSTACK_AUTO(fetch_bundle) fetch_bundle platform = {0};
     DSTACK_AUTO(collateral) dstack_collateral *kept = NULL;
     dstack_quote quote;
@@ -277,7 +296,8 @@ int fetch_collateral(dstack_collateral **out, dstack_bytes raw,
     if (rc != 0) {
         return rc;
     }
-    job_init(&j, &chosen, transport, &quote);
+    job_init(&j, &chosen, transport, quote.tee_type == DSTACK_QUOTE_TEE_TDX);
+    j.quote = &quote;
     load_kept(&j, &platform, &kept, &fresh);
     if (fresh) {
         return finish(&platform, kept, out, err);
@@ -285,4 +305,27 @@ int fetch_collateral(dstack_collateral **out, dstack_bytes raw,
     rc = ask(&j, out, err);
     /* What was kept still holds: a server that is away takes nothing away. */
     return rc != 0 && kept != NULL ? finish(&platform, kept, out, err) : rc;
+}
+
+/* What is kept on disk is not looked at: it may be the very collateral that is to be renewed. */
+int refetch_collateral(dstack_collateral **out, const dstack_collateral *old,
+                       const dstack_collateral_servers *servers, const fetch_transport *transport,
+                       dstack_error *err) {
+    const dstack_collateral_servers chosen = choose(servers);
+    dstack_collateral_parts parts;
+    dcap_purpose purpose;
+    x509_crl crl;
+    job j;
+    dstack_collateral_get(old, &parts);
+    int rc = dcap_purpose_read(old, &purpose, err);
+    rc = rc != 0 ? rc : dcap_crl_parse(&crl, parts.pck_crl, "PCK CRL", err);
+    if (rc != 0) {
+        return rc;
+    }
+    const x509_cert issued = {.issuer = crl.issuer};
+    job_init(&j, &chosen, transport, purpose.tdx);
+    j.ca = dcap_pck_ca_kind(&issued);
+    j.fmspc = purpose.fmspc;
+    j.chain = parts.has_pck_certificate_chain ? parts.pck_certificate_chain : (dstack_bytes){0};
+    return ask(&j, out, err);
 }

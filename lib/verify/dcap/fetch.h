@@ -37,5 +37,9 @@ extern const fetch_transport fetch_transport_http;
 int fetch_collateral(dstack_collateral **out, dstack_bytes quote,
                      const dstack_collateral_servers *servers, const fetch_transport *transport,
                      dstack_error *err);
+/* dstack_collateral_refetch over this transport. */
+int refetch_collateral(dstack_collateral **out, const dstack_collateral *old,
+                       const dstack_collateral_servers *servers, const fetch_transport *transport,
+                       dstack_error *err);
 
 #endif

@@ -1,5 +1,7 @@
 #include <dstack/verifier.h>
 
+#include <dstack/refresh.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -329,4 +331,57 @@ bool dstack_verifier_has_collateral(dstack_verifier *v, dstack_bytes quote, int6
     subject_parse(&s, quote, now);
     return s.rc == 0 && s.chain.data != NULL && quote_fmspc(&s, fmspc, NULL) == 0 &&
            dcap_cache_has_current(v->cache, s.quote.td != NULL, fmspc, now);
+}
+
+/* ---- renewal ---- */
+
+static int renew(dstack_verifier *v, const dstack_collateral *old, dstack_collateral *fresh,
+                 int64_t now, bool *renewed, dstack_error *err) {
+    DSTACK_AUTO(context) dcap_context *context = NULL;
+    dcap_purpose was, is;
+    int rc = dcap_purpose_read(old, &was, err);
+    if (rc == 0) {
+        rc = dcap_purpose_read(fresh, &is, err);
+    }
+    if (rc == 0 && (!dcap_purpose_same(&was, &is) || is.until <= was.until)) {
+        rc = error_set(err, DSTACK_E_DCAP_COLLATERAL_FETCH,
+                       "what was fetched is for other platforms, or ends no later");
+    }
+    if (rc == 0) {
+        rc = dcap_context_new(&context, v->anchors, v->anchor_count, fresh, now, err);
+    }
+    if (rc == 0) {
+        rc = dcap_context_load_texts(context, now, err);
+    }
+    if (rc == 0) {
+        rc = dcap_context_check_pck_list(context, now, err);
+    }
+    *renewed = rc == 0 && dcap_cache_renew_bundle(v->cache, old, &is, context);
+    return rc;
+}
+
+int dstack_verifier_refresh(dstack_verifier *v, int64_t now, int64_t ahead, dstack_refetch refetch,
+                            void *user, size_t *renewed, dstack_error *err) {
+    dstack_collateral *ending[DCAP_MAX_BUNDLES];
+    size_t count = dcap_cache_find_ending(v->cache, now + ahead, ending, DCAP_MAX_BUNDLES);
+    size_t done = 0;
+    int first = 0;
+    for (size_t i = 0; i < count; i++) {
+        DSTACK_AUTO(collateral) dstack_collateral *fresh = NULL;
+        dstack_error this = {0};
+        bool replaced = false;
+        int rc = refetch(user, ending[i], &fresh, &this);
+        if (rc == 0) {
+            rc = renew(v, ending[i], fresh, now, &replaced, &this);
+        }
+        if (rc != 0 && first == 0) {
+            first = error_set(err, (dstack_status)rc, "%s", this.message);
+        }
+        done += replaced;
+        dstack_collateral_free(ending[i]);
+    }
+    if (renewed != NULL) {
+        *renewed = done;
+    }
+    return first;
 }

@@ -137,11 +137,66 @@ static void parsing_a_quote_needs_no_memory(void **state) {
     assert_int_equal(own + foreign, 0);
 }
 
+/* ---- how much a verifier keeps ---- */
+
+static size_t in_use(void) {
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+/* Makes ever new certification data of one quote: what stands between and behind the blocks of its
+ * chain is nobody's, and a verifier takes a platform for known by all bytes. */
+static void become_platform(made *m, unsigned number) {
+    static const char begin[] = "-----BEGIN";
+    dstack_quote q;
+    assert_int_equal(dstack_quote_parse(&q, bytes_of_buf(&m->quote), NULL), 0);
+    uint8_t *data = m->quote.data + (q.cert_data.data - m->quote.data);
+    size_t last = 0;
+    for (size_t i = 1; i + sizeof begin < q.cert_data.len; i++) {
+        last = memcmp(data + i, begin, sizeof begin - 1) == 0 ? i : last;
+    }
+    data[last - 1] = (uint8_t)(number / 128 % 32);
+    data[q.cert_data.len - 1] = (uint8_t)(number % 128);
+}
+
+enum { PLATFORMS = 4096, HOT = 8 };
+
+static void four_thousand_platforms_take_less_than_16_mib(void **state) {
+    DSTACK_AUTO(made) made m;
+    made_spec s;
+    made_spec_init(&s);
+    made_build(&s, &m);
+    size_t before = in_use(), known = 0;
+    dstack_verifier *v = made_verifier(&m, (dstack_verifier_options){0});
+    assert_int_equal(dstack_verifier_add_collateral(v, m.collateral, NULL), 0);
+    for (unsigned i = 0; i < PLATFORMS; i++) {
+        become_platform(&m, i);
+        check_many(v, &m, 1);
+    }
+    for (unsigned i = 0; i < HOT; i++) { /* all the tables a verifier makes */
+        become_platform(&m, i);
+        check_many(v, &m, ECDSA_TABLE_AFTER / 2 + 1);
+    }
+    size_t taken = in_use() - before;
+    for (unsigned i = 0; i < PLATFORMS; i += 16) {
+        become_platform(&m, i);
+        count_checks(v, &m);
+        known += own == 0;
+    }
+    print_message("%d platforms and their tables: %.1f MiB, %zu of %d still known\n", PLATFORMS,
+                  (double)taken / (1 << 20), known, PLATFORMS / 16);
+    assert_true(taken <= (size_t)16 << 20);
+    assert_true(known >= PLATFORMS / 16 * 95 / 100);
+    dstack_verifier_free(v);
+    assert_true(in_use() <= before + 65536); /* nothing stays behind */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_known_platform_needs_no_memory),
         cmocka_unit_test(neither_does_a_forged_quote_of_it),
         cmocka_unit_test(parsing_a_quote_needs_no_memory),
+        cmocka_unit_test(four_thousand_platforms_take_less_than_16_mib),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

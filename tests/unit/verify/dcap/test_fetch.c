@@ -196,6 +196,29 @@ static void fetched_collateral_verifies_the_quote_it_was_fetched_for(void **stat
     assert_string_equal(s.requests[3], "/sgx/certification/v4/rootcacrl");
 }
 
+static void collateral_is_fetched_again_without_a_quote(void **state) {
+    DSTACK_AUTO(made) made m;
+    DSTACK_AUTO(collateral) dstack_collateral *first = NULL, *again = NULL;
+    made_spec spec;
+    made_spec_init(&spec);
+    made_build(&spec, &m);
+    server s = {0};
+    serve_made(&s, &m, true);
+    server_start(&s);
+    const char *urls[] = {s.url};
+    const dstack_collateral_servers servers = {
+        .urls = urls, .url_count = 1, .timeout_ms = 5000, .now = MADE_NOW};
+    dstack_error err = {0};
+    assert_ok(fetch(&m.quote, urls, 1, &first, &err), err);
+    assert_ok(refetch_collateral(&again, first, &servers, over, &err), err);
+    server_stop(&s);
+    assert_true(bytes_equal(dstack_collateral_id(first), dstack_collateral_id(again)));
+    assert_int_equal(s.request_count, 8);
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(s.requests[i], s.requests[4 + i]);
+    }
+}
+
 static void the_next_server_is_asked_when_one_fails(void **state) {
     DSTACK_AUTO(made) made m;
     DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
@@ -432,6 +455,7 @@ static void recorded_exchanges_give_the_recorded_bundle(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fetched_collateral_verifies_the_quote_it_was_fetched_for),
+        cmocka_unit_test(collateral_is_fetched_again_without_a_quote),
         cmocka_unit_test(the_next_server_is_asked_when_one_fails),
         cmocka_unit_test(the_root_list_comes_from_where_the_root_says_when_a_cache_lacks_it),
         cmocka_unit_test(answers_that_are_not_what_they_must_be_are_refused),
