@@ -148,6 +148,21 @@ DSTACK_API int dstack_measure_digest(const char *dir, char out[65], dstack_error
 DSTACK_API int dstack_measure_document(const dstack_image *image, dstack_buf *out,
                                        dstack_error *err);
 
+/** Builds measurement.gcp.cbor (appended): SHA-256 Authenticode digest of a unified kernel image. */
+DSTACK_API int dstack_measure_gcp_encode(const uint8_t uki_auth[32], dstack_buf *out,
+                                         dstack_error *err);
+/** Reads it: exactly one document of version 1. DSTACK_E_UNSUPPORTED for another version,
+ * DSTACK_E_FORMAT. */
+DSTACK_API int dstack_measure_gcp_decode(dstack_bytes document, uint8_t uki_auth[32],
+                                         dstack_error *err);
+/** Builds measurement.aws.cbor (appended): SHA-256 over PCR4, PCR7 and PCR12 of a NitroTPM. */
+DSTACK_API int dstack_measure_aws_encode(const uint8_t boot_pcr_digest[32], dstack_buf *out,
+                                         dstack_error *err);
+/** Reads it: exactly one document of version 1. Documents without a version are refused
+ * (DSTACK_E_UNSUPPORTED). */
+DSTACK_API int dstack_measure_aws_decode(dstack_bytes document, uint8_t boot_pcr_digest[32],
+                                         dstack_error *err);
+
 /**
  * Predicts from a measurement document instead of the image (the lite scheme): memory must be
  * exactly 2 GiB or at least 2816 MiB unless the document says that the kernel header is normalised.
