@@ -26,6 +26,7 @@ extern "C" {
 
 struct dstack_policy;
 struct dstack_quote_report;
+struct dstack_snp_verdict;
 struct dstack_verifier;
 
 /** Bytes of report data that evidence binds. */
@@ -311,12 +312,16 @@ typedef enum dstack_anchor {
 /** "none", "measured", "reference-image", "policy", "self-asserted". */
 DSTACK_API const char *dstack_anchor_name(dstack_anchor anchor);
 
-/** The registers and configuration that an image check is asked about. */
+/** The registers and configuration that an image check is asked about. What a platform does not
+ * have is NULL. */
 typedef struct dstack_image_question {
-    const uint8_t *mrtd;               /**< 48 bytes. */
-    const uint8_t *rtmr[3];            /**< RTMR0 to RTMR2, 48 bytes each. */
+    const uint8_t *mrtd;               /**< TDX: 48 bytes. */
+    const uint8_t *rtmr[3];            /**< TDX: RTMR0 to RTMR2, 48 bytes each. */
     const char *vm_config;             /**< JSON text (already unwrapped). */
-    const dstack_event_log *event_log; /**< As carried; may be stripped. */
+    const dstack_event_log *event_log; /**< TDX: as carried; may be stripped. */
+    dstack_tee_variant variant;        /**< Whose measurements these are. */
+    const uint8_t *launch_digest;      /**< SEV-SNP: 48 bytes. */
+    const uint8_t *host_data;          /**< SEV-SNP: 32 bytes. */
 } dstack_image_question;
 
 /**
@@ -333,6 +338,12 @@ typedef int (*dstack_image_check)(void *user, const dstack_image_question *quest
 typedef int (*dstack_collateral_source)(void *user, struct dstack_verifier *verifier,
                                         dstack_bytes quote, dstack_error *err);
 
+/** Roots that replace the vendors' own, each one DER certificate; an empty one is the vendor's.
+ * Intel's is an option of the verifier (dstack/verifier.h). All are borrowed for the call. */
+typedef struct dstack_platform_roots {
+    dstack_bytes snp_milan, snp_genoa, snp_turin; /**< AMD's root keys (ARK), by product. */
+} dstack_platform_roots;
+
 typedef struct dstack_attestation_options {
     int64_t now;                         /**< UNIX seconds. */
     const uint8_t *report_data;          /**< 64 bytes that must be bound; NULL: any. */
@@ -345,6 +356,7 @@ typedef struct dstack_attestation_options {
     void *collateral_user;
     dstack_image_check image; /**< May be NULL: the image claim stays self-asserted. */
     void *image_user;
+    const dstack_platform_roots *roots; /**< Roots of other vendors than Intel; NULL: their own. */
 } dstack_attestation_options;
 
 /** One claim of a verified attestation. Borrowed from it. */
@@ -365,7 +377,10 @@ typedef struct dstack_verified dstack_verified;
  * register 3 are refused. Returns the verified facts in `*out`, which the caller frees.
  *
  * Fails with DSTACK_E_REFUSED and a message naming the check, or with the quote verifier's status.
- * DSTACK_E_UNSUPPORTED for platforms other than TDX in this version.
+ * DSTACK_E_UNSUPPORTED for platforms that are not verified in this version; TDX and SEV-SNP are.
+ *
+ * SEV-SNP has no registers that grow at run time: who runs there is told by the configuration
+ * document whose hash is in the signed HOST_DATA, and events that came along are ignored.
  *
  * The policy decides which TCB levels pass; the status found is a claim.
  */
@@ -384,8 +399,12 @@ DSTACK_API dstack_bytes dstack_verified_report_data(const dstack_verified *verif
 DSTACK_API const char *dstack_verified_tcb_status(const dstack_verified *verified);
 DSTACK_API size_t dstack_verified_advisory_count(const dstack_verified *verified);
 DSTACK_API const char *dstack_verified_advisory(const dstack_verified *verified, size_t index);
-/** The quote verifier's report (dstack/verifier.h). Borrowed. */
+/** The quote verifier's report (dstack/verifier.h); NULL where the evidence is no Intel quote.
+ * Borrowed. */
 DSTACK_API const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *verified);
+/** The report verifier's verdict (dstack/snp.h); NULL where the evidence is not SEV-SNP's.
+ * Borrowed. */
+DSTACK_API const struct dstack_snp_verdict *dstack_verified_snp(const dstack_verified *verified);
 /** The anchor of the operating system image claim. */
 DSTACK_API dstack_anchor dstack_verified_image_anchor(const dstack_verified *verified);
 /** True when the registers were found to follow from the image of that hash. False when no check was

@@ -16,6 +16,7 @@
 #include <dstack/kms.h>
 #include <dstack/manifest.h>
 #include <dstack/measure.h>
+#include <dstack/measure_snp.h>
 #include <dstack/policy.h>
 #include <dstack/quote.h>
 #include <dstack/refresh.h>

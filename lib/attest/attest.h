@@ -6,6 +6,7 @@
 
 #include <dstack/attestation.h>
 #include <dstack/quote.h>
+#include <dstack/snp.h>
 
 #include "base/auto.h"
 #include "base/cursor.h"
@@ -145,6 +146,12 @@ typedef struct attest_identity_input {
 /* Identity of TDX evidence. Lengths of claims are not judged here. */
 int attest_identity_tdx(const attest_identity_input *input, dstack_identity *out,
                         dstack_error *err);
+/* What a version 3 configuration document says: app, compose file, instance, key provider, scripts.
+ * The caller has checked that its hash is signed, or knows that it is not. DSTACK_E_FORMAT. */
+int attest_identity_document(dstack_bytes document, dstack_identity *out, dstack_error *err);
+/* Identity of SEV-SNP evidence: measurements of the report, the rest from the document. */
+int attest_identity_snp(const dstack_snp_report *report, dstack_bytes document,
+                        const json_t *vm_config, dstack_identity *out, dstack_error *err);
 /* JSON forms, new references. */
 json_t *attest_identity_json(const dstack_identity *identity);
 json_t *attest_value_json(const dstack_value *value);

@@ -130,23 +130,40 @@ int attest_identity_tdx(const attest_identity_input *in, dstack_identity *out, d
     return rc == 0 ? collect_init_scripts(in->runtime, out, err) : rc;
 }
 
+static int identity_of_tdx(const dstack_attestation *a, bool boot_time, const json_t *vm_config,
+                           dstack_identity *out, dstack_error *err) {
+    attest_identity_input input = {
+        .runtime = a->runtime, .vm_config = vm_config, .boot_time = boot_time};
+    int rc = attest_td_report_parse(bytes_of_buf(&a->evidence), &input.td, err);
+    return rc == 0 ? attest_identity_tdx(&input, out, err) : rc;
+}
+
+static int identity_of_snp(const dstack_attestation *a, bool boot_time, const json_t *vm_config,
+                           dstack_identity *out, dstack_error *err) {
+    (void)boot_time;
+    dstack_snp_report report;
+    int rc = dstack_snp_report_parse(&report, bytes_of_buf(&a->evidence), err);
+    return rc == 0 ? attest_identity_snp(&report, bytes_of_str(a->mr_config), vm_config, out, err)
+                   : rc;
+}
+
+typedef int (*identity_of)(const dstack_attestation *a, bool boot_time, const json_t *vm_config,
+                           dstack_identity *out, dstack_error *err);
+
+static const identity_of identities[ATTEST_VARIANTS] = {
+    [DSTACK_TEE_TDX] = identity_of_tdx,
+    [DSTACK_TEE_SEV_SNP] = identity_of_snp,
+};
+
 int dstack_attestation_identity(const dstack_attestation *a, bool boot_time, const char *vm_config,
                                 dstack_identity *out, dstack_error *err) {
-    if (a->variant != DSTACK_TEE_TDX) {
+    if ((unsigned)a->variant >= ATTEST_VARIANTS || identities[a->variant] == NULL) {
         return error_set(err, DSTACK_E_UNSUPPORTED, "identity of %s evidence is not supported",
                          dstack_tee_variant_name(a->variant));
     }
     DSTACK_AUTO(json) json_t *config = NULL;
-    attest_identity_input input = {.runtime = a->runtime, .boot_time = boot_time};
     int rc = attest_vm_config(vm_config, a->config, true, &config, err);
-    if (rc == 0) {
-        rc = attest_td_report_parse(bytes_of_buf(&a->evidence), &input.td, err);
-    }
-    if (rc == 0) {
-        input.vm_config = config;
-        rc = attest_identity_tdx(&input, out, err);
-    }
-    return rc;
+    return rc == 0 ? identities[a->variant](a, boot_time, config, out, err) : rc;
 }
 
 int dstack_identity_key_provider(const dstack_identity *identity, char name[32], dstack_buf *id,

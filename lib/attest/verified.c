@@ -22,6 +22,10 @@ void dstack_verified_free(dstack_verified *verified) {
     }
 }
 
+const dstack_anchor_info *verified_anchor(const dstack_verified *v) {
+    return v->variant == DSTACK_TEE_SEV_SNP ? &v->snp.anchor : &v->quote.anchor;
+}
+
 static void claim_text(dstack_verified *v, const char *name, const char *value,
                        dstack_anchor anchor) {
     v->claims[v->claim_count++] = (verified_claim){name, strdup(value), anchor};
@@ -41,19 +45,36 @@ static void claim_value(dstack_verified *v, const char *name, const dstack_value
     }
 }
 
+static void claim_register(dstack_verified *v, const char *name, const uint8_t *value, size_t size,
+                           bool bound) {
+    claim_bytes(v, name, bytes_of(value, size),
+                bound ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_NONE);
+}
+
+/* What the platform itself measured. */
+static void list_platform(dstack_verified *v) {
+    if (v->variant == DSTACK_TEE_SEV_SNP) {
+        const dstack_snp_report *r = &v->snp.report;
+        claim_register(v, "measurement", r->measurement, sizeof r->measurement, true);
+        claim_register(v, "host_data", r->host_data, sizeof r->host_data, v->mr_config_bound);
+    } else if (attest_variant_is_tdx(v->variant)) {
+        const dstack_td_report *td = dstack_quote_report_td(&v->quote);
+        claim_register(v, "mr_td", td->mr_td, sizeof td->mr_td, true);
+        claim_register(v, "mr_config_id", td->mr_config_id, sizeof td->mr_config_id,
+                       v->mr_config_bound);
+    }
+}
+
 int verified_list_claims(dstack_verified *v, dstack_error *err) {
     const dstack_identity *id = &v->identity;
-    const dstack_td_report *td = dstack_quote_report_td(&v->quote);
     claim_text(v, "tee_variant", dstack_tee_variant_name(v->variant), DSTACK_ANCHOR_MEASURED);
     /* under another root than the vendor's, it is the operator who vouches for the hardware */
-    claim_text(v, "hardware_root", v->quote.anchor.name,
-               v->quote.anchor.builtin ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_POLICY);
-    claim_text(v, "tcb_status", dstack_tcb_status_name(v->quote.status), DSTACK_ANCHOR_MEASURED);
-    claim_bytes(v, "report_data", dstack_quote_report_data_of(&v->quote), DSTACK_ANCHOR_MEASURED);
-    claim_bytes(v, "mr_td", bytes_of(td->mr_td, sizeof td->mr_td), DSTACK_ANCHOR_MEASURED);
+    claim_text(v, "hardware_root", verified_anchor(v)->name,
+               verified_anchor(v)->builtin ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_POLICY);
+    claim_text(v, "tcb_status", dstack_verified_tcb_status(v), DSTACK_ANCHOR_MEASURED);
+    claim_bytes(v, "report_data", dstack_verified_report_data(v), DSTACK_ANCHOR_MEASURED);
     claim_value(v, "os_image_hash", &id->os_image_hash, v->image_anchor);
-    claim_bytes(v, "mr_config_id", bytes_of(td->mr_config_id, sizeof td->mr_config_id),
-                v->mr_config_bound ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_NONE);
+    list_platform(v);
     claim_value(v, "app_id", &id->app_id, DSTACK_ANCHOR_MEASURED);
     claim_value(v, "compose_hash", &id->compose_hash, DSTACK_ANCHOR_MEASURED);
     claim_value(v, "instance_id", &id->instance_id, DSTACK_ANCHOR_MEASURED);
@@ -80,11 +101,14 @@ const dstack_identity *dstack_verified_identity(const dstack_verified *v) {
 }
 
 dstack_bytes dstack_verified_report_data(const dstack_verified *v) {
-    return dstack_quote_report_data_of(&v->quote);
+    return v->variant == DSTACK_TEE_SEV_SNP
+               ? bytes_of(v->snp.report.report_data, DSTACK_REPORT_DATA_SIZE)
+               : dstack_quote_report_data_of(&v->quote);
 }
 
 const char *dstack_verified_tcb_status(const dstack_verified *v) {
-    return dstack_tcb_status_name(v->quote.status);
+    return dstack_tcb_status_name(v->variant == DSTACK_TEE_SEV_SNP ? v->snp.status
+                                                                   : v->quote.status);
 }
 
 size_t dstack_verified_advisory_count(const dstack_verified *v) {
@@ -104,11 +128,15 @@ bool dstack_verified_image_checked(const dstack_verified *v) {
 }
 
 bool dstack_verified_external_root(const dstack_verified *v) {
-    return !v->quote.anchor.builtin;
+    return !verified_anchor(v)->builtin;
 }
 
 const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *v) {
-    return &v->quote;
+    return attest_variant_is_tdx(v->variant) ? &v->quote : NULL;
+}
+
+const struct dstack_snp_verdict *dstack_verified_snp(const dstack_verified *v) {
+    return v->variant == DSTACK_TEE_SEV_SNP ? &v->snp : NULL;
 }
 
 size_t dstack_verified_claim_count(const dstack_verified *v) {
@@ -166,8 +194,8 @@ int dstack_verified_to_json(const dstack_verified *v, dstack_buf *out, dstack_er
     json_t *object = json_pack(
         "{s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:s, s:o}", "tee_variant",
         dstack_tee_variant_name(v->variant), "tcb_status", dstack_verified_tcb_status(v),
-        "advisory_ids", advisories_json(v), "anchor", v->quote.anchor.name, "external_root",
-        !v->quote.anchor.builtin, "report_data", json_hex(dstack_verified_report_data(v)),
+        "advisory_ids", advisories_json(v), "anchor", verified_anchor(v)->name, "external_root",
+        !verified_anchor(v)->builtin, "report_data", json_hex(dstack_verified_report_data(v)),
         "app_info", attest_identity_json(&v->identity), "os_image_anchor",
         dstack_anchor_name(v->image_anchor), "claims", claims_json(v));
     if (object == NULL) {

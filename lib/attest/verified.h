@@ -2,6 +2,7 @@
 #ifndef ATTEST_VERIFIED_H
 #define ATTEST_VERIFIED_H
 
+#include <dstack/snp.h>
 #include <dstack/verifier.h>
 
 #include "attest/attest.h"
@@ -16,7 +17,9 @@ typedef struct verified_claim {
 
 struct dstack_verified {
     dstack_tee_variant variant;
+    /* The platform's own verdict; one of them is filled. */
     dstack_quote_report quote;
+    dstack_snp_verdict snp;
     dstack_identity identity;
     dstack_anchor image_anchor;
     bool image_checked; /* the registers were held against an image or its document */
@@ -29,6 +32,27 @@ DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 
 /* Fills the list of claims from the other members; DSTACK_E_MEMORY. */
 int verified_list_claims(dstack_verified *verified, dstack_error *err);
+
+/* The root that the platform's verdict rests on. */
+const dstack_anchor_info *verified_anchor(const dstack_verified *verified);
+
+/* One function per platform: fills everything but the list of claims. */
+int verify_tdx(dstack_verifier *verifier, const dstack_attestation *a,
+               const dstack_attestation_options *options, dstack_verified *verified,
+               dstack_error *err);
+int verify_snp(dstack_verifier *verifier, const dstack_attestation *a,
+               const dstack_attestation_options *options, dstack_verified *verified,
+               dstack_error *err);
+
+/* The stated report data is the signed one, the expected one, and its payload's. */
+int verify_report_data(const dstack_attestation *a, const dstack_verified *verified,
+                       const char *platform, const dstack_attestation_options *options,
+                       dstack_error *err);
+/* The image claim: as stated, or as the caller's check decides. `asked` holds what the platform
+ * measured; the rest is filled here. */
+int verify_image(const dstack_image_question *asked, const json_t *vm_config,
+                 const dstack_attestation_options *options, dstack_verified *verified,
+                 dstack_error *err);
 
 /* The two event lists of an envelope judged against the signed registers: both agree; replays hold;
  * trusted claims are there once and of their length. */

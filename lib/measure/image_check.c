@@ -6,6 +6,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hex.h"
+#include "measure/snp.h"
 
 #define EV_PLATFORM_CONFIG_FLAGS 10U
 #define ACPI_EVENTS 3
@@ -109,6 +110,13 @@ int dstack_measure_image_check(void *user, const dstack_image_question *question
     *anchor = DSTACK_ANCHOR_NONE;
     if (question->vm_config == NULL) {
         return error_set(err, DSTACK_E_REFUSED, "the attestation carries no vm_config");
+    }
+    if (question->variant == DSTACK_TEE_SEV_SNP) {
+        return snp_image_answer(dir, question, anchor, image_hash, err);
+    }
+    if (question->mrtd == NULL) {
+        return error_set(err, DSTACK_E_UNSUPPORTED, "images of %s guests are not measured here",
+                         dstack_tee_variant_name(question->variant));
     }
     if ((rc = dstack_vm_config_parse(bytes_of_str(question->vm_config), &config, err)) != 0 ||
         (rc = dstack_vm_shape_set_acpi(&config.shape, err)) != 0 ||

@@ -88,7 +88,7 @@ static int check_image(void *user, const dstack_image_question *question, dstack
                    folder->is_dev, folder->version);
         return rc;
     }
-    if (!config.lite && run->e->store != NULL) {
+    if (question->variant == DSTACK_TEE_TDX && !config.lite && run->e->store != NULL) {
         return check_download(run, config.os_image_hash, question, anchor, hash, err);
     }
     rc = dstack_measure_image_check(NULL, question, anchor, hash, err);

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "cli.h"
 #include "cmd_measure.h"
+#include "cmd_measure_snp.h"
 
 static int print_digest(struct cli *cli, const char *digest, dstack_error *err) {
     if (cli->json) {
@@ -46,7 +47,8 @@ static const struct cli_command command_write = {
 };
 
 static const struct cli_command *const children[] = {
-    &cli_command_measure_tdx, &cli_command_measure_acpi, &command_digest, &command_write, NULL};
+    &cli_command_measure_tdx, &cli_command_measure_snp, &cli_command_measure_acpi,
+    &command_digest,          &command_write,           NULL};
 
 const struct cli_command cli_command_measure = {
     .name = "measure",
