@@ -8,7 +8,6 @@
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
-#include "config.h"
 #include "crypto/ecdsa_backend.h"
 #include "x509/der.h"
 
@@ -79,16 +78,8 @@ bool ecdsa_scalar_in_range(ecdsa_curve curve, const uint8_t *scalar) {
     return in_range;
 }
 
-static const ecdsa_backend_ops *backend_default(void) {
-#if DSTACK_ECDSA_GNUTLS
-    return &ecdsa_gnutls;
-#else
-    return &ecdsa_libcrypto;
-#endif
-}
-
 const char *ecdsa_backend(void) {
-    return backend_default()->name;
+    return ecdsa_backend_default()->name;
 }
 
 /* The form of the point alone; nothing is loaded. */
@@ -139,12 +130,12 @@ int ecdsa_key_load(ecdsa_key **out, const ecdsa_backend_ops *backend, ecdsa_curv
 }
 
 int ecdsa_key_compact(ecdsa_key **out, ecdsa_curve curve, dstack_bytes point, dstack_error *err) {
-    return key_new(out, backend_default(), curve, point, err);
+    return key_new(out, ecdsa_backend_default(), curve, point, err);
 }
 
 int ecdsa_key_from_point(ecdsa_key **out, ecdsa_curve curve, dstack_bytes point,
                          dstack_error *err) {
-    return ecdsa_key_load(out, backend_default(), curve, point, err);
+    return ecdsa_key_load(out, ecdsa_backend_default(), curve, point, err);
 }
 
 int ecdsa_key_from_spki(ecdsa_key **out, dstack_bytes spki, dstack_error *err) {
@@ -290,7 +281,7 @@ int ecdsa_verify_raw(const ecdsa_key *key, dstack_bytes digest, dstack_bytes sig
 int ecdsa_verify_point(ecdsa_curve curve, dstack_bytes point, dstack_bytes digest,
                        dstack_bytes signature, dstack_error *err) {
     ecdsa_key key;
-    int rc = key_fill(&key, backend_default(), curve, point, err);
+    int rc = key_fill(&key, ecdsa_backend_default(), curve, point, err);
     return rc != 0 ? rc : ecdsa_verify_raw(&key, digest, signature, err);
 }
 

@@ -30,6 +30,9 @@ typedef struct ecdsa_backend_ops {
 extern const ecdsa_backend_ops ecdsa_libcrypto;
 extern const ecdsa_backend_ops ecdsa_gnutls;
 
+/* The one that the build chose. */
+const ecdsa_backend_ops *ecdsa_backend_default(void);
+
 /* As ecdsa_key_from_point, with a backend of the caller's choice. */
 int ecdsa_key_load(ecdsa_key **out, const ecdsa_backend_ops *backend, ecdsa_curve curve,
                    dstack_bytes point, dstack_error *err);
