@@ -83,6 +83,7 @@ typedef enum verdict_stage {
 
 typedef struct verdict {
     bool valid;
+    bool bare; /* a quote without an event log: has_quote is all that there is */
     verdict_stage stage;
     const dstack_attestation *attestation; /* NULL when it could not be decoded */
     dstack_attestation *owned;             /* the same, or NULL when it is the certificate's */
@@ -106,6 +107,8 @@ typedef struct verdict {
 void engine_judge(engine *e, const verify_request *request, int64_t now, verdict *out);
 /* The attestation of a certificate (PEM or DER), bound to its key. Who issued it does not matter. */
 void engine_judge_cert(engine *e, dstack_bytes encoded, int64_t now, verdict *out);
+/* A bare Intel quote: genuine or not. What runs it does not tell. */
+void engine_judge_quote(engine *e, dstack_bytes quote, int64_t now, verdict *out);
 void verdict_clear(verdict *v);
 DSTACK_AUTO_DEFINE_CLEAR(verdict, verdict, verdict_clear)
 

@@ -211,3 +211,22 @@ void engine_judge_cert(engine *e, dstack_bytes encoded, int64_t now, verdict *ou
     out->attestation = dstack_cert_attestation(out->cert);
     judge(e, NULL, report_data, out);
 }
+
+static int check_bare(engine *e, dstack_bytes quote, verdict *v) {
+    int rc = 0;
+    if (!dstack_verifier_has_collateral(e->verifier, quote, v->now)) {
+        rc = collateral_fetch_for(e->fetcher, e->verifier, quote, &v->error);
+        error_prefix(&v->error, rc, "collateral");
+    }
+    rc = rc != 0 ? rc
+                 : dstack_verifier_check(e->verifier, quote, NULL, v->now, &v->quote, &v->error);
+    return rc != 0 ? rc : dstack_quote_report_check_workload(&v->quote, &v->error);
+}
+
+void engine_judge_quote(engine *e, dstack_bytes quote, int64_t now, verdict *out) {
+    *out = (verdict){.now = now, .bare = true};
+    out->valid = out->has_quote = check_bare(e, quote, out) == 0;
+    if (!out->valid) {
+        refuse(out, STAGE_QUOTE, "Quote verification failed", out->error.message);
+    }
+}

@@ -22,6 +22,8 @@ static const char *reason_of(int status) {
         return "Payload Too Large";
     case 422:
         return "Unprocessable Entity";
+    case 502:
+        return "Bad Gateway";
     case 429:
         return "Too Many Requests";
     default:
@@ -88,8 +90,7 @@ static void not_found(http_request *request, http_response *response, void *user
     service_error(request, response, 404, "The requested resource could not be found.");
 }
 
-/* Whether the request may be worked on; otherwise it is answered. */
-static bool admit(verifier_service *s, http_request *request, http_response *response) {
+bool service_admit(verifier_service *s, http_request *request, http_response *response) {
     if (!rate_limit_take(s->rate, http_request_peer(request), clock_monotonic_ms())) {
         metrics_add(s->limited, 1);
         http_response_header(response, "Retry-After", "1");
@@ -117,7 +118,7 @@ static bool read_request(verifier_service *s, http_request *request, http_respon
 
 bool service_judge(verifier_service *s, http_request *request, http_response *response,
                    verify_request *body, verdict *out) {
-    if (!admit(s, request, response) || !read_request(s, request, response, body)) {
+    if (!service_admit(s, request, response) || !read_request(s, request, response, body)) {
         return false;
     }
     engine_judge(s->engine, body, clock_unix(), out);
@@ -164,6 +165,10 @@ static size_t fill_routes(verifier_service *s, bool with_metrics) {
         (http_route){"POST", "/ear", service_ear, NULL, REQUEST_MAX, HTTP_ROUTE_TAKES_OVERSIZE};
     s->routes[n++] =
         (http_route){"GET", "/.well-known/jwks.json", service_jwks, NULL, 0, HTTP_ROUTE_INLINE};
+    s->routes[n++] = (http_route){"GET", "/", service_page, NULL, 0, HTTP_ROUTE_INLINE};
+    s->routes[n++] = (http_route){"GET", "/page/*", service_page_file, NULL, 0, HTTP_ROUTE_INLINE};
+    s->routes[n++] = (http_route){"POST", "/inspect",      service_inspect,
+                                  NULL,   2 * REQUEST_MAX, HTTP_ROUTE_TAKES_OVERSIZE};
     if (with_metrics) {
         s->routes[n++] =
             (http_route){"GET", "/metrics", metrics_handle, s->metrics, 0, HTTP_ROUTE_INLINE};
@@ -178,6 +183,7 @@ int service_open(verifier_service *s, const service_config *config, engine *e, b
     *s = (verifier_service){.engine = e, .insecure = insecure};
     int rc = open_counters(s, config, err);
     rc = rc != 0 ? rc : service_ear_open(s, config, err);
+    rc = rc != 0 ? rc : service_page_open(s, config, err);
     if (rc != 0) {
         return rc;
     }

@@ -13,6 +13,9 @@ static const config_key keys[] = {
     CONFIG_HTTP_LIMITS("limits"),
     {"rate", CONFIG_INT, "50", "requests per second and address, 0: any"},
     {"burst", CONFIG_INT, "100", "how many of them may come at once"},
+    {"addresses", CONFIG_STR, "public",
+     "https addresses that the page may have looked at: public, any (private ones too) or none"},
+    {"address_timeout", CONFIG_DURATION, "10s", "of one exchange with an address"},
     {"metrics", CONFIG_BOOL, "true", "serve /metrics"},
     {"policy", CONFIG_PATH, "",
      "document that an attestation must satisfy (docs/attestation-policy.md); read again on "
@@ -89,6 +92,15 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
     if (allowed && !insecure_dev) {
         return error_set(err, DSTACK_E_INSECURE,
                          "attestation.insecure_allow_external_trust_anchors needs --insecure-dev");
+    }
+    const char *addresses = config_str(config, "addresses");
+    if (strcmp(addresses, "public") != 0 && strcmp(addresses, "any") != 0 &&
+        strcmp(addresses, "none") != 0) {
+        return out_of_range("addresses", "public, any or none", err);
+    }
+    int64_t wait = config_duration_ms(config, "address_timeout");
+    if (wait < 100 || wait > 120000) {
+        return out_of_range("address_timeout", "100ms to 2m", err);
     }
     int64_t lifetime = config_duration_ms(config, "ear.lifetime");
     if (lifetime < 1000 || lifetime > (int64_t)86400000) {

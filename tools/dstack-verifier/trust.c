@@ -206,6 +206,14 @@ static json_t *steps_json(const verdict *v) {
     } else if (v->verified != NULL) {
         evidence_steps(steps, v);
     }
+    if (v->bare && v->has_quote) {
+        json_t *data =
+            step(steps, "report-data", "quote", "Report data", STEP_OK, DSTACK_ANCHOR_MEASURED,
+                 "Bound by the quote; what it means is for the asker to compare");
+        input_hex(data, "report data", dstack_quote_report_data_of(&v->quote).data,
+                  dstack_quote_report_data_of(&v->quote).len);
+        return steps;
+    }
     if (v->verified == NULL) {
         /* the quote itself, or what was to be found in its registers */
         step(steps, v->has_quote ? "event-log" : "quote", v->has_quote ? "quote" : NULL,
