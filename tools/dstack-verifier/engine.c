@@ -84,6 +84,36 @@ static int open_trust(engine *e, const char *root, dstack_error *err) {
     return dstack_verifier_new(&e->verifier, &options, err);
 }
 
+/* One certificate; "" or NULL leaves the vendor's. */
+static int open_platform_root(const char *path, dstack_buf *der, dstack_bytes *out,
+                              dstack_error *err) {
+    DSTACK_AUTO(root_list) root_list list = {0};
+    if (path == NULL || path[0] == '\0') {
+        return 0;
+    }
+    int rc = read_roots(path, &list, err);
+    if (rc == 0 && list.count != 1) {
+        rc = error_set(err, DSTACK_E_FORMAT, "%s must hold one certificate", path);
+    }
+    if (rc == 0) {
+        *der = list.der[0];
+        list.der[0] = (dstack_buf){0};
+        *out = bytes_of_buf(der);
+    }
+    return rc;
+}
+
+static int open_platform_roots(engine *e, const engine_options *options, dstack_error *err) {
+    int rc =
+        open_platform_root(options->snp_milan_root, &e->snp_roots[0], &e->platform.snp_milan, err);
+    rc = rc != 0 ? rc
+                 : open_platform_root(options->snp_genoa_root, &e->snp_roots[1],
+                                      &e->platform.snp_genoa, err);
+    return rc != 0 ? rc
+                   : open_platform_root(options->snp_turin_root, &e->snp_roots[2],
+                                        &e->platform.snp_turin, err);
+}
+
 static int add_collateral(engine *e, const char *path, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf file = {0};
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
@@ -133,6 +163,7 @@ int engine_load_policy(engine *e, const char *path, dstack_error *err) {
 
 static int fill(engine *e, const engine_options *options, dstack_error *err) {
     int rc = open_trust(e, options->tdx_root, err);
+    rc = rc != 0 ? rc : open_platform_roots(e, options, err);
     for (size_t i = 0; rc == 0 && i < options->collateral_count; i++) {
         rc = add_collateral(e, options->collateral[i], err);
     }
@@ -173,6 +204,9 @@ void engine_close(engine *e) {
     }
     for (size_t i = 0; i < e->folder_count; i++) {
         free(e->folders[i].path);
+    }
+    for (size_t i = 0; i < sizeof e->snp_roots / sizeof *e->snp_roots; i++) {
+        dstack_buf_clear(&e->snp_roots[i]);
     }
     dstack_attestation_policy_free(e->policy);
     pthread_rwlock_destroy(&e->policy_lock);

@@ -24,7 +24,8 @@ DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 /* Texts are borrowed while engine_open() runs. */
 typedef struct engine_options {
     const char *tdx_root; /* PEM (one or more) or DER, in place of Intel's; NULL or "": Intel's */
-    const char *const *collateral; /* bundle files */
+    const char *snp_milan_root, *snp_genoa_root, *snp_turin_root; /* in place of AMD's, the same */
+    const char *const *collateral;                                /* bundle files */
     size_t collateral_count;
     const char *const *pccs; /* servers; none: nothing is fetched */
     size_t pccs_count;
@@ -46,6 +47,8 @@ typedef struct engine_folder {
 
 typedef struct engine {
     dstack_verifier *verifier;
+    dstack_buf snp_roots[3];        /* DER; what the next member borrows */
+    dstack_platform_roots platform; /* empty ones: the vendors' own */
     collateral_fetcher *fetcher;
     image_store *store; /* NULL: nothing is downloaded */
     engine_folder folders[ENGINE_FOLDERS_MAX];

@@ -43,6 +43,7 @@ static void note_image(verdict *v, int rc, image_source source, bool is_dev, con
     if (rc == 0) {
         v->source = source;
     }
+    v->acpi_recomputed = true; /* part of the registers that the image gives */
     v->image_known = true;
     v->is_dev = is_dev;
     snprintf(v->version, sizeof v->version, "%s", version);
@@ -150,6 +151,7 @@ static void judge(engine *e, const char *vm_config, const uint8_t *report_data, 
         .collateral_user = e->fetcher,
         .image = check_image,
         .image_user = &run,
+        .roots = &e->platform,
     };
     const char *message = v->error.message;
     int rc =

@@ -40,6 +40,9 @@ static const config_key keys[] = {
      "must be true beside any root_ca; needs --insecure-dev"},
     {"attestation.root_ca.tdx", CONFIG_PATH, "",
      "root certificate to trust in place of Intel's (PEM or DER); needs --insecure-dev"},
+    {"attestation.root_ca.sev_snp_milan", CONFIG_PATH, "", "the same for AMD Milan"},
+    {"attestation.root_ca.sev_snp_genoa", CONFIG_PATH, "", "the same for AMD Genoa"},
+    {"attestation.root_ca.sev_snp_turin", CONFIG_PATH, "", "the same for AMD Turin"},
     {"attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
     {"attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
      "servers to fetch collateral from, in order; []: none"},
@@ -84,7 +87,14 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
         return error_set(err, DSTACK_E_FORMAT, "port must be 1 to 65535");
     }
     bool allowed = config_bool(config, "attestation.insecure_allow_external_trust_anchors");
-    if (config_str(config, "attestation.root_ca.tdx")[0] != '\0' && !allowed) {
+    static const char *const roots[] = {
+        "attestation.root_ca.tdx", "attestation.root_ca.sev_snp_milan",
+        "attestation.root_ca.sev_snp_genoa", "attestation.root_ca.sev_snp_turin"};
+    bool external = false;
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+        external = external || config_str(config, roots[i])[0] != '\0';
+    }
+    if (external && !allowed) {
         return error_set(err, DSTACK_E_INSECURE,
                          "external attestation trust anchors are configured but "
                          "insecure_allow_external_trust_anchors is false");
@@ -112,6 +122,9 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
 void verifier_settings_engine(const service_config *config, engine_options *out) {
     *out = (engine_options){
         .policy = config_str(config, "policy"),
+        .snp_milan_root = config_str(config, "attestation.root_ca.sev_snp_milan"),
+        .snp_genoa_root = config_str(config, "attestation.root_ca.sev_snp_genoa"),
+        .snp_turin_root = config_str(config, "attestation.root_ca.sev_snp_turin"),
         .tdx_root = config_str(config, "attestation.root_ca.tdx"),
         .pccs_timeout_ms = config_duration_ms(config, "attestation.urls.timeout"),
         .pccs_cache = config_str(config, "attestation.collateral_cache"),
