@@ -103,6 +103,7 @@ typedef struct dstack_quote_report {
 
     dstack_pck_info pck;
     dstack_anchor_info anchor;
+    uint32_t compat_used; /**< DSTACK_COMPAT_* rules that this quote or its collateral breaks. */
 
     uint32_t tcb_eval_data_number; /**< The lower of the two below. */
     uint32_t platform_eval_data_number;
@@ -129,6 +130,32 @@ typedef enum dstack_names_rule {
     DSTACK_NAMES_ANY,
 } dstack_names_rule;
 
+/**
+ * Rules of Intel's, or of common sense, that the reference verifier (dcap-qvl) does not have. All
+ * of them stand unless waived one by one; a report says which ones a quote would have failed.
+ */
+enum {
+    DSTACK_COMPAT_ANCHOR_DATES = 1 << 0,      /**< The root's own dates are not looked at. */
+    DSTACK_COMPAT_TD_ATTRIBUTES = 1 << 1,     /**< Bit 39 of the TD attributes may be set. */
+    DSTACK_COMPAT_CRL_NOT_YET_VALID = 1 << 2, /**< A list may be from the future. */
+    DSTACK_COMPAT_CRL_SWAPPED = 1 << 3,       /**< Each list may be in the other's member. */
+    DSTACK_COMPAT_COMPONENT_COUNT = 1 << 4,   /**< Levels that are not 16 components long match
+                                                   nothing, and refuse nothing. */
+    DSTACK_COMPAT_NO_IDENTITIES = 1 << 5,     /**< Without module identities the module passes. */
+    DSTACK_COMPAT_CERTIFICATE_NAMES = 1 << 6, /**< Any certificate under the root signs anything. */
+    DSTACK_COMPAT_KEY_USAGE = 1 << 7,         /**< CAs without keyCertSign. */
+    DSTACK_COMPAT_MASKED_IDENTITY = 1 << 8,   /**< QE identity: expected values are masked too. */
+    DSTACK_COMPAT_TCB_INFO_KIND = 1 << 9,     /**< PCEID, tcbType, and versions from 2 on. */
+    DSTACK_COMPAT_QUOTE_SLACK = 1 << 10,      /**< Bytes that are not zero after the quote's parts,
+                                                   any outer type, any stated body size. */
+    DSTACK_COMPAT_SIGNATURE_SIZE = 1 << 11,   /**< Collateral signatures of 65 bytes, s being 33
+                                                   with a zero. */
+    DSTACK_COMPAT_ALL = (1 << 12) - 1,
+};
+
+/** Name of bit @p index, "anchor_dates" for 0; NULL after the last. */
+DSTACK_API const char *dstack_compat_rule_name(unsigned index);
+
 /** Start with all members zero: Intel's root, nothing allowed. Everything is copied. */
 typedef struct dstack_verifier_options {
     const dstack_trust_root *roots; /**< Further anchors, for simulated platforms and tests. */
@@ -137,6 +164,7 @@ typedef struct dstack_verifier_options {
     bool allow_debug;      /**< Debug TDs and enclaves pass. */
     bool allow_service_td; /**< TDs with a bound service TD pass. */
     dstack_names_rule names;
+    uint32_t compat; /**< DSTACK_COMPAT_* rules that are waived. */
 } dstack_verifier_options;
 
 typedef struct dstack_verifier dstack_verifier;

@@ -13,8 +13,8 @@ static void match(const dcap_tcb_info *info) {
     const dcap_platform_tcb platform = {components, 11, tee};
     const dcap_level *level;
     char text[256];
-    (void)dcap_platform_match(info, &platform, &level, NULL);
-    (void)dcap_module_match(info, tee, &td, &level, NULL);
+    (void)dcap_platform_match(info, &platform, NULL, &level, NULL);
+    (void)dcap_module_match(info, tee, &td, NULL, &level, NULL);
     dcap_shortfall(info, &platform, text, sizeof text);
 }
 

@@ -1,4 +1,6 @@
 /* dstack quote parse|verify|collateral */
+#include <string.h>
+
 #include <dstack/attestation.h>
 #include <dstack/collateral.h>
 #include <dstack/policy.h>
@@ -74,10 +76,29 @@ static int run_parse(struct cli *cli, int argc, char **argv, dstack_error *err) 
 
 /* ---- verify ---- */
 
+/* --compat for all rules, --compat-rule NAME for one. */
+static int waived_rules(struct cli *cli, uint32_t *out, dstack_error *err) {
+    const char *name, *rule;
+    *out = cli_has(cli, "compat") ? DSTACK_COMPAT_ALL : 0;
+    for (size_t i = 0; (name = cli_value_at(cli, "compat-rule", i)) != NULL; i++) {
+        unsigned bit = 0;
+        while ((rule = dstack_compat_rule_name(bit)) != NULL && strcmp(rule, name) != 0) {
+            bit++;
+        }
+        if (rule == NULL) {
+            return cli_usage(err, "--compat-rule %s is none of them", name);
+        }
+        *out |= UINT32_C(1) << bit;
+    }
+    return 0;
+}
+
 static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *err) {
     DSTACK_AUTO(cli_roots) cli_roots file = {0};
     const char *path = cli_value(cli, "root", NULL);
-    int rc = path == NULL ? 0 : cli_read_roots(path, &file, err);
+    uint32_t compat;
+    int rc = waived_rules(cli, &compat, err);
+    rc = rc != 0 || path == NULL ? rc : cli_read_roots(path, &file, err);
     if (cli_has(cli, "enforce-names") && cli_has(cli, "no-enforce-names")) {
         rc = cli_usage(err, "--enforce-names and --no-enforce-names exclude each other");
     }
@@ -93,6 +114,7 @@ static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *e
         .names = cli_has(cli, "enforce-names")      ? DSTACK_NAMES_ENFORCE
                  : cli_has(cli, "no-enforce-names") ? DSTACK_NAMES_ANY
                                                     : DSTACK_NAMES_DEFAULT,
+        .compat = compat,
     };
     return dstack_verifier_new(out, &options, err);
 }
@@ -137,6 +159,12 @@ static void print_report(struct cli *cli, const dstack_quote_report *r, const js
     cli_field(cli, "quoting enclave", "%s", dstack_tcb_status_name(r->qe_status));
     cli_field(cli, "trust anchor", "%s%s", r->anchor.name,
               r->anchor.builtin ? "" : " (pinned by --root, not Intel's)");
+    for (unsigned i = 0; dstack_compat_rule_name(i) != NULL; i++) {
+        if ((r->compat_used >> i & 1) != 0) {
+            cli_field(cli, "waived rule", "%s: without --compat this quote is refused",
+                      dstack_compat_rule_name(i));
+        }
+    }
     cli_field(cli, "collateral until", "%lld", (long long)r->earliest_expiration_date);
     cli_heading(cli, "Report");
     cli_print_object(cli, json_object_get(object, "report"));
@@ -263,6 +291,8 @@ static const struct cli_option verify_options[] = {
     {"allow-service-td", 0, NULL, "let TDs with a bound service TD pass"},
     {"enforce-names", 0, NULL, "demand the certificate names of Intel's PKI"},
     {"no-enforce-names", 0, NULL, "do not demand them (the default with --root)"},
+    {"compat", 0, NULL, "waive every rule that the reference verifier does not have"},
+    {"compat-rule", 0, "NAME", "waive this one (repeat for more)"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -271,7 +301,13 @@ static const struct cli_command quote_verify = {
     .summary = "Verify an SGX or TDX quote against collateral",
     .usage = "QUOTE (--collateral FILE | --pccs URL) [--root FILE] [--policy FILE] [--now UNIX]",
     .help =
-        "Without a policy every TCB status but Revoked passes, and the report says which it is.",
+        "Without a policy every TCB status but Revoked passes, and the report says which it is.\n"
+        "Rules that can be waived, where the reference verifier is laxer than Intel's own or "
+        "ours:\n"
+        "anchor_dates, td_attributes, crl_not_yet_valid, crl_swapped, component_count,\n"
+        "no_identities, certificate_names, key_usage, masked_identity, tcb_info_kind, "
+        "quote_slack,\n"
+        "signature_size. The report names each one that the quote or its collateral breaks.",
     .options = verify_options,
     .min_args = 1,
     .max_args = 1,

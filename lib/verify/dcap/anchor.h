@@ -4,6 +4,7 @@
 
 #include <dstack/verifier.h>
 
+#include "verify/dcap/compat.h"
 #include "crypto/ecdsa.h"
 #include "x509/cert.h"
 
@@ -27,7 +28,8 @@ int dcap_anchor_load(dcap_anchor *out, const char *name, bool builtin, dstack_by
 int dcap_anchor_builtin(dcap_anchor *out, dstack_error *err);
 void dcap_anchor_clear(dcap_anchor *anchor);
 /* Its dates at `now`, and its name where names are enforced. */
-int dcap_anchor_check(const dcap_anchor *anchor, int64_t now, dstack_error *err);
+int dcap_anchor_check(const dcap_anchor *anchor, int64_t now, dcap_compat *compat,
+                      dstack_error *err);
 
 /* A certificate's dates hold at now. */
 int dcap_cert_check_dates(const x509_cert *cert, int64_t now, dstack_error *err);

@@ -126,7 +126,8 @@ static int check_alone(path_search *s, const x509_cert *cert) {
             return refuse(s, cert, DSTACK_E_DCAP_CERT_CONSTRAINTS,
                           "has name constraints, which are not supported");
         }
-        if (cert->has_key_usage && (cert->key_usage & X509_KU_CERT_SIGN) == 0) {
+        if (cert->has_key_usage && (cert->key_usage & X509_KU_CERT_SIGN) == 0 &&
+            !dcap_waive(s->trust->compat, DSTACK_COMPAT_KEY_USAGE)) {
             return refuse(s, cert, DSTACK_E_DCAP_CERT_USAGE, "may not sign certificates");
         }
     }
@@ -163,7 +164,7 @@ static int check_revoked(path_search *s, const x509_cert *cert, bool is_leaf,
         }
         s->signatures++;
         rc = dcap_crl_check(crl, is_known_ca(s->trust, issuer) ? NULL : issuer_key, s->trust->now,
-                            "PCK CRL", s->err);
+                            "PCK CRL", s->trust->compat, s->err);
         if (rc != 0) {
             return rc;
         }
@@ -267,6 +268,7 @@ int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust
     int rc = extend(&search, 0);
     if (rc == 0 && trust->anchor->enforce_names) {
         rc = check_names(&search, role);
+        rc = rc != 0 && dcap_waive(trust->compat, DSTACK_COMPAT_CERTIFICATE_NAMES) ? 0 : rc;
     }
     if (rc == 0) {
         dcap_validity_merge(validity, &search.validity);
@@ -276,8 +278,8 @@ int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust
 }
 
 int dcap_chain_verify_ca(dcap_chain *chain, const dcap_anchor *anchor, const x509_crl *root_crl,
-                         int64_t now, dstack_error *err) {
-    const dcap_trust trust = {anchor, root_crl, NULL, now, NULL};
+                         int64_t now, dcap_compat *compat, dstack_error *err) {
+    const dcap_trust trust = {anchor, root_crl, NULL, now, NULL, compat};
     path_search s = {.chain = chain, .trust = &trust, .err = err, .length = 2};
     dcap_cert *ca = &chain->certs[0];
     int rc = check_alone(&s, &ca->x509);

@@ -58,6 +58,7 @@ typedef struct dcap_trust {
     const x509_crl *pck_crl;  /* parsed; verified when it covers a certificate of the path */
     int64_t now;
     const dcap_known_ca *known_ca; /* may be NULL */
+    dcap_compat *compat;           /* may be NULL */
 } dcap_trust;
 
 /* Finds and verifies the path from the leaf to the anchor; adds the validity of all it rests on. */
@@ -65,7 +66,7 @@ int dcap_chain_verify(dcap_chain *chain, dcap_role role, const dcap_trust *trust
                       dcap_validity *validity, dstack_error *err);
 /* The first certificate of the chain as a CA that the anchor issued; its key is loaded. */
 int dcap_chain_verify_ca(dcap_chain *chain, const dcap_anchor *anchor, const x509_crl *root_crl,
-                         int64_t now, dstack_error *err);
+                         int64_t now, dcap_compat *compat, dstack_error *err);
 /* After a PCK path was verified: its one CA, moved out of the chain; NULL when there is none, or no
  * memory. */
 dcap_known_ca *dcap_chain_take_ca(dcap_chain *chain);

@@ -92,8 +92,14 @@ static int bad_qe(dstack_error *err, dstack_status status, const char *what) {
                      what);
 }
 
+/* Expected bits outside of the mask can never be met. */
+static bool masked_equal(uint32_t have, uint32_t mask, uint32_t want, dcap_compat *compat) {
+    return (have & mask) == want ||
+           ((have & mask) == (want & mask) && dcap_waive(compat, DSTACK_COMPAT_MASKED_IDENTITY));
+}
+
 static int check_qe_identity(const dcap_qe_identity *want, const dstack_enclave_report *have,
-                             dstack_error *err) {
+                             dcap_compat *compat, dstack_error *err) {
     if (memcmp(have->mr_signer, want->mr_signer, sizeof want->mr_signer) != 0) {
         return bad_qe(err, DSTACK_E_DCAP_QE_MRSIGNER, "MRSIGNER");
     }
@@ -103,11 +109,13 @@ static int check_qe_identity(const dcap_qe_identity *want, const dstack_enclave_
     if (u16le(have->isv_prod_id) != want->isv_prod_id) {
         return bad_qe(err, DSTACK_E_DCAP_QE_ISVPRODID, "ISVPRODID");
     }
-    if ((u32le(have->misc_select) & want->misc_select_mask) != want->misc_select) {
+    if (!masked_equal(u32le(have->misc_select), want->misc_select_mask, want->misc_select,
+                      compat)) {
         return bad_qe(err, DSTACK_E_DCAP_QE_MISCSELECT, "MISCSELECT");
     }
     for (int i = 0; i < 16; i++) {
-        if ((have->attributes[i] & want->attributes_mask[i]) != want->attributes[i]) {
+        if (!masked_equal(have->attributes[i], want->attributes_mask[i], want->attributes[i],
+                          compat)) {
             return bad_qe(err, DSTACK_E_DCAP_QE_ATTRIBUTES, "ATTRIBUTES");
         }
     }
@@ -130,7 +138,8 @@ static int check_quote_signature(const ecdsa_key *known, const dstack_quote *q, 
 }
 
 /* The TCB info is for this platform and this kind of TEE. */
-static int check_tcb_info_fits(const dcap_platform *p, const dstack_quote *q, dstack_error *err) {
+static int check_tcb_info_fits(const dcap_platform *p, const dstack_quote *q, dcap_compat *compat,
+                               dstack_error *err) {
     const dcap_tcb_info *info = &p->context->tcb;
     uint8_t fmspc[6], pce_id[2];
     if (hex_decode_bytes(info->fmspc, fmspc, sizeof fmspc, NULL) != 0 ||
@@ -140,8 +149,9 @@ static int check_tcb_info_fits(const dcap_platform *p, const dstack_quote *q, ds
                          p->pck.fmspc[0], p->pck.fmspc[1], p->pck.fmspc[2], p->pck.fmspc[3],
                          p->pck.fmspc[4], p->pck.fmspc[5]);
     }
-    if (hex_decode_bytes(info->pce_id, pce_id, sizeof pce_id, NULL) != 0 ||
-        memcmp(pce_id, p->pck.pce_id, sizeof pce_id) != 0) {
+    if ((hex_decode_bytes(info->pce_id, pce_id, sizeof pce_id, NULL) != 0 ||
+         memcmp(pce_id, p->pck.pce_id, sizeof pce_id) != 0) &&
+        !dcap_waive(compat, DSTACK_COMPAT_TCB_INFO_KIND)) {
         return error_set(err, DSTACK_E_DCAP_PCEID_MISMATCH,
                          "the TCB info is not for the platform's PCEID %02x%02x", p->pck.pce_id[0],
                          p->pck.pce_id[1]);
@@ -160,13 +170,13 @@ typedef struct levels {
 } levels;
 
 static int find_levels(const dcap_platform *p, const dstack_quote *q, const uint8_t *tee_tcb_svn,
-                       const dcap_level *qe, levels *out, dstack_error *err) {
+                       const dcap_level *qe, dcap_compat *compat, levels *out, dstack_error *err) {
     const dcap_tcb_info *info = &p->context->tcb;
     dcap_platform_tcb have = {p->pck.components, p->pck.pce_svn, tee_tcb_svn};
     *out = (levels){.qe = qe};
-    int rc = dcap_platform_match(info, &have, &out->platform, err);
+    int rc = dcap_platform_match(info, &have, compat, &out->platform, err);
     if (rc == 0 && q->td != NULL) {
-        rc = dcap_module_match(info, tee_tcb_svn, q->td, &out->module, err);
+        rc = dcap_module_match(info, tee_tcb_svn, q->td, compat, &out->module, err);
     }
     if (rc == 0) {
         out->platform_status = out->module == NULL
@@ -187,7 +197,7 @@ static bool is_out_of_date(dstack_tcb_status status) {
 static bool relaunch_advised(const dcap_platform *p, const dstack_quote *q, const levels *launch) {
     levels now;
     return q->td15 != NULL && is_out_of_date(launch->status) &&
-           find_levels(p, q, q->td15->tee_tcb_svn2, launch->qe, &now, NULL) == 0 &&
+           find_levels(p, q, q->td15->tee_tcb_svn2, launch->qe, NULL, &now, NULL) == 0 &&
            !is_out_of_date(now.status) && now.status != DSTACK_TCB_REVOKED;
 }
 
@@ -263,8 +273,10 @@ static void fill_report(const dcap_platform *p, const dstack_quote *q, const lev
 /* Reserved in TDATTRIBUTES; MIGRATABLE is among them: who migrates a TD could read it. */
 #define TD_RESERVED (BIT_RANGE(8, 27) | DSTACK_TD_ATTRIBUTE_MIGRATABLE | BIT_RANGE(32, 62))
 #define TD_PROFILING BIT_RANGE(1, 7)
+#define TD_OVERLOOKED BIT_RANGE(39, 39) /* by the reference verifier */
 
-static int check_td(const dstack_quote *q, const dcap_check_flags *flags, dstack_error *err) {
+static int check_td(const dstack_quote *q, const dcap_check_flags *flags, dcap_compat *compat,
+                    dstack_error *err) {
     uint64_t attributes = u64le(q->td->td_attributes);
     if (q->td15 != NULL && !flags->allow_service_td &&
         !bytes_are_zero(bytes_of(q->td15->mr_service_td, 48))) {
@@ -278,7 +290,9 @@ static int check_td(const dstack_quote *q, const dcap_check_flags *flags, dstack
     if ((attributes & DSTACK_TD_ATTRIBUTE_DEBUG) != 0 && !flags->allow_debug) {
         return error_set(err, DSTACK_E_DCAP_DEBUG, "the TD runs in debug mode");
     }
-    if ((attributes & TD_RESERVED) != 0) {
+    uint64_t reserved = attributes & TD_RESERVED;
+    if (reserved != 0 &&
+        !(reserved == TD_OVERLOOKED && dcap_waive(compat, DSTACK_COMPAT_TD_ATTRIBUTES))) {
         return error_set(err, DSTACK_E_DCAP_TD_ATTRIBUTES,
                          "TD attributes %016llx have a reserved bit or MIGRATABLE",
                          (unsigned long long)attributes);
@@ -290,9 +304,10 @@ static int check_td(const dstack_quote *q, const dcap_check_flags *flags, dstack
     return 0;
 }
 
-static int check_workload(const dstack_quote *q, const dcap_check_flags *flags, dstack_error *err) {
+static int check_workload(const dstack_quote *q, const dcap_check_flags *flags, dcap_compat *compat,
+                          dstack_error *err) {
     if (q->td != NULL) {
-        return check_td(q, flags, err);
+        return check_td(q, flags, compat, err);
     }
     if (dstack_quote_is_debug(q) && !flags->allow_debug) {
         return error_set(err, DSTACK_E_DCAP_DEBUG, "the enclave runs in debug mode");
@@ -301,12 +316,13 @@ static int check_workload(const dstack_quote *q, const dcap_check_flags *flags, 
 }
 
 int dcap_check_quote(dcap_platform *p, const dstack_quote *q, const dcap_check_flags *flags,
-                     dstack_quote_report *report, dstack_error *err) {
+                     uint32_t compat_used, dstack_quote_report *report, dstack_error *err) {
     const dcap_context *c = p->context;
+    dcap_compat compat = {flags->compat, compat_used | p->compat_used | c->compat_used};
     levels found = {0};
     int rc = check_qe_report(p, q, err);
     if (rc == 0) {
-        rc = check_qe_identity(&c->qe, q->qe_report, err);
+        rc = check_qe_identity(&c->qe, q->qe_report, &compat, err);
     }
     if (rc != 0) {
         return rc;
@@ -320,10 +336,10 @@ int dcap_check_quote(dcap_platform *p, const dstack_quote *q, const dcap_check_f
     const ecdsa_key *known = dcap_platform_attestation_key(p, q->attestation_key);
     rc = check_quote_signature(known, q, err);
     if (rc == 0) {
-        rc = check_tcb_info_fits(p, q, err);
+        rc = check_tcb_info_fits(p, q, &compat, err);
     }
     if (rc == 0) {
-        rc = find_levels(p, q, q->td != NULL ? q->td->tee_tcb_svn : NULL, qe, &found, err);
+        rc = find_levels(p, q, q->td != NULL ? q->td->tee_tcb_svn : NULL, qe, &compat, &found, err);
     }
     if (rc == 0 && found.status == DSTACK_TCB_REVOKED) {
         rc =
@@ -331,7 +347,7 @@ int dcap_check_quote(dcap_platform *p, const dstack_quote *q, const dcap_check_f
                       found.platform_status == DSTACK_TCB_REVOKED ? "platform" : "quoting enclave");
     }
     if (rc == 0) {
-        rc = check_workload(q, flags, err);
+        rc = check_workload(q, flags, &compat, err);
     }
     if (rc == 0) {
         rc = fill_advisories(c, &found, report, err);
@@ -341,6 +357,7 @@ int dcap_check_quote(dcap_platform *p, const dstack_quote *q, const dcap_check_f
             dcap_platform_keep_key(p, q->attestation_key);
         }
         fill_report(p, q, &found, report);
+        report->compat_used = compat.used;
     }
     return rc;
 }

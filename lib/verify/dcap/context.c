@@ -29,12 +29,12 @@ static const dcap_anchor *choose_anchor(const dcap_anchor *anchors, size_t count
 }
 
 /* Dates, coverage, signature, and the anchor's own serial. */
-static int check_root_crl(dcap_context *c, int64_t now, dstack_error *err) {
+static int check_root_crl(dcap_context *c, int64_t now, dcap_compat *compat, dstack_error *err) {
     if (!bytes_equal(c->root_crl.issuer, c->anchor->cert.subject)) {
         return error_set(err, DSTACK_E_DCAP_CRL_NOT_FOUND,
                          "the root CRL is not of the trust root \"%s\"", c->anchor->info.name);
     }
-    int rc = dcap_crl_check(&c->root_crl, c->anchor->key, now, "root CRL", err);
+    int rc = dcap_crl_check(&c->root_crl, c->anchor->key, now, "root CRL", compat, err);
     if (rc == 0 && x509_crl_contains(&c->root_crl, c->anchor->cert.serial, NULL)) {
         rc = error_set(err, DSTACK_E_DCAP_CERT_REVOKED, "the trust root \"%s\" revoked itself",
                        c->anchor->info.name);
@@ -42,12 +42,26 @@ static int check_root_crl(dcap_context *c, int64_t now, dstack_error *err) {
     return rc;
 }
 
+/* Each list stands in the other's member. */
+static void swap_lists(dcap_context *c, dcap_compat *compat) {
+    dstack_bytes root = c->anchor->cert.subject;
+    if (!bytes_equal(c->root_crl.issuer, root) && bytes_equal(c->pck_crl.issuer, root) &&
+        dcap_waive(compat, DSTACK_COMPAT_CRL_SWAPPED)) {
+        x509_crl list = c->root_crl;
+        uint32_t number = c->root_crl_number;
+        c->root_crl = c->pck_crl;
+        c->root_crl_number = c->pck_crl_number;
+        c->pck_crl = list;
+        c->pck_crl_number = number;
+    }
+}
+
 static int open_lists(dcap_context *c, const dcap_anchor *anchors, size_t anchor_count, int64_t now,
-                      dstack_error *err) {
+                      dcap_compat *compat, dstack_error *err) {
     dstack_error crl_err = {0};
     int crl_rc = dcap_crl_parse(&c->root_crl, c->parts.root_ca_crl, "root CRL", &crl_err);
     c->anchor = crl_rc == 0 ? choose_anchor(anchors, anchor_count, &c->root_crl) : &anchors[0];
-    int rc = dcap_anchor_check(c->anchor, now, err);
+    int rc = dcap_anchor_check(c->anchor, now, compat, err);
     if (rc == 0 && crl_rc != 0) {
         rc = error_set(err, (dstack_status)crl_rc, "%s", crl_err.message);
     }
@@ -61,7 +75,8 @@ static int open_lists(dcap_context *c, const dcap_anchor *anchors, size_t anchor
         rc = dcap_crl_number(&c->pck_crl, &c->pck_crl_number, err);
     }
     if (rc == 0) {
-        rc = check_root_crl(c, now, err);
+        swap_lists(c, compat);
+        rc = check_root_crl(c, now, compat, err);
     }
     if (rc == 0) {
         dcap_validity_add(&c->validity, c->anchor->cert.not_before, c->anchor->cert.not_after);
@@ -72,7 +87,9 @@ static int open_lists(dcap_context *c, const dcap_anchor *anchors, size_t anchor
 }
 
 int dcap_context_new(dcap_context **out, const dcap_anchor *anchors, size_t anchor_count,
-                     dstack_collateral *collateral, int64_t now, dstack_error *err) {
+                     dstack_collateral *collateral, int64_t now, uint32_t compat,
+                     dstack_error *err) {
+    dcap_compat waived = {compat, 0};
     DSTACK_AUTO(context) dcap_context *c = calloc(1, sizeof *c);
     if (c == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for verified collateral");
@@ -81,8 +98,9 @@ int dcap_context_new(dcap_context **out, const dcap_anchor *anchors, size_t anch
     c->collateral = dstack_collateral_ref(collateral);
     c->validity = dcap_validity_all;
     dstack_collateral_get(collateral, &c->parts);
-    int rc = open_lists(c, anchors, anchor_count, now, err);
+    int rc = open_lists(c, anchors, anchor_count, now, &waived, err);
     if (rc == 0) {
+        c->compat_used = waived.used;
         *out = c;
         c = NULL;
     }
@@ -128,7 +146,14 @@ static int check_window(const dcap_text *text, const text_kind *kind, int64_t no
 }
 
 static int check_signature(const dcap_cert *signer, dstack_bytes text, dstack_bytes signature,
-                           const text_kind *kind, dstack_error *err) {
+                           const text_kind *kind, dcap_compat *compat, dstack_error *err) {
+    uint8_t raw[ECDSA_P256_RAW_SIZE + 1];
+    if (signature.len == sizeof raw && signature.data[32] == 0 &&
+        dcap_waive(compat, DSTACK_COMPAT_SIGNATURE_SIZE)) {
+        memcpy(raw, signature.data, 32);
+        memcpy(raw + 32, signature.data + 33, 32);
+        signature = bytes_of(raw, ECDSA_P256_RAW_SIZE);
+    }
     uint8_t digest[HASH_SHA256_SIZE];
     hash_sha256(text, digest);
     if (signature.len != ECDSA_P256_RAW_SIZE || signer->key == NULL ||
@@ -151,29 +176,31 @@ static void signer_clear(signer *s) {
 DSTACK_AUTO_DEFINE_CLEAR(signer, signer, signer_clear)
 
 static int signer_load(const dcap_context *c, signer *out, dstack_bytes pem, const text_kind *kind,
-                       int64_t now, dstack_error *err) {
+                       int64_t now, dcap_compat *compat, dstack_error *err) {
     out->validity = dcap_validity_all;
     int rc = dcap_chain_load(&out->chain, pem, c->anchor, kind->chain, kind->chain_what, err);
     if (rc == 0) {
-        dcap_trust trust = {c->anchor, &c->root_crl, &c->pck_crl, now, NULL};
+        dcap_trust trust = {c->anchor, &c->root_crl, &c->pck_crl, now, NULL, compat};
         rc = dcap_chain_verify(&out->chain, DCAP_ROLE_SIGNER, &trust, &out->validity, err);
     }
     return rc;
 }
 
-int dcap_context_load_texts(dcap_context *c, int64_t now, dstack_error *err) {
+int dcap_context_load_texts(dcap_context *c, int64_t now, uint32_t compat, dstack_error *err) {
+    dcap_compat waived = {compat, c->compat_used};
     DSTACK_AUTO(signer) signer tcb_signer = {0}, qe_own = {0};
     signer *qe_signer = &tcb_signer; /* nearly always the same chain */
-    int rc = dcap_tcb_info_parse(&c->tcb, c->parts.tcb_info, err);
+    int rc = dcap_tcb_info_parse_as(&c->tcb, c->parts.tcb_info, &waived, err);
     if (rc == 0) {
         rc = check_window(&c->tcb.text, &tcb_kind, now, err);
     }
     if (rc == 0) {
-        rc = signer_load(c, &tcb_signer, c->parts.tcb_info_issuer_chain, &tcb_kind, now, err);
+        rc = signer_load(c, &tcb_signer, c->parts.tcb_info_issuer_chain, &tcb_kind, now, &waived,
+                         err);
     }
     if (rc == 0) {
         rc = check_signature(&tcb_signer.chain.certs[0], c->parts.tcb_info,
-                             c->parts.tcb_info_signature, &tcb_kind, err);
+                             c->parts.tcb_info_signature, &tcb_kind, &waived, err);
     }
     if (rc == 0) {
         rc = dcap_qe_identity_parse(&c->qe, c->parts.qe_identity, err);
@@ -184,15 +211,17 @@ int dcap_context_load_texts(dcap_context *c, int64_t now, dstack_error *err) {
     if (rc == 0 &&
         !bytes_equal(c->parts.tcb_info_issuer_chain, c->parts.qe_identity_issuer_chain)) {
         qe_signer = &qe_own;
-        rc = signer_load(c, qe_signer, c->parts.qe_identity_issuer_chain, &qe_kind, now, err);
+        rc = signer_load(c, qe_signer, c->parts.qe_identity_issuer_chain, &qe_kind, now, &waived,
+                         err);
     }
     if (rc == 0) {
         rc = check_signature(&qe_signer->chain.certs[0], c->parts.qe_identity,
-                             c->parts.qe_identity_signature, &qe_kind, err);
+                             c->parts.qe_identity_signature, &qe_kind, &waived, err);
     }
     if (rc != 0) {
         return rc;
     }
+    c->compat_used = waived.used;
     c->qe_validity = qe_signer->validity;
     dcap_validity_add(&c->qe_validity, c->qe.text.issue_date, c->qe.text.next_update);
     dcap_validity_add(&c->qe_validity, c->anchor->cert.not_before, c->anchor->cert.not_after);
@@ -202,7 +231,9 @@ int dcap_context_load_texts(dcap_context *c, int64_t now, dstack_error *err) {
     return 0;
 }
 
-int dcap_context_check_pck_list(const dcap_context *c, int64_t now, dstack_error *err) {
+int dcap_context_check_pck_list(const dcap_context *c, int64_t now, uint32_t compat,
+                                dstack_error *err) {
+    dcap_compat waived = {compat, 0};
     DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
     static const char what[] = "PCK CRL issuer chain";
     int rc = dcap_chain_load(&chain, c->parts.pck_crl_issuer_chain, c->anchor,
@@ -215,8 +246,8 @@ int dcap_context_check_pck_list(const dcap_context *c, int64_t now, dstack_error
         return error_set(err, DSTACK_E_DCAP_CRL_NOT_FOUND, "%s: it is not of the list's issuer",
                          what);
     }
-    rc = dcap_chain_verify_ca(&chain, c->anchor, &c->root_crl, now, err);
-    return rc != 0 ? rc : dcap_crl_check(&c->pck_crl, ca->key, now, "PCK CRL", err);
+    rc = dcap_chain_verify_ca(&chain, c->anchor, &c->root_crl, now, &waived, err);
+    return rc != 0 ? rc : dcap_crl_check(&c->pck_crl, ca->key, now, "PCK CRL", &waived, err);
 }
 
 dcap_context *dcap_context_ref(dcap_context *context) {
@@ -250,7 +281,8 @@ static void keep_ca(dcap_context *context, dcap_chain *chain) {
 }
 
 int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes chain_pem,
-                      int64_t now, ecdsa_tables *tables, dstack_error *err) {
+                      int64_t now, uint32_t compat, ecdsa_tables *tables, dstack_error *err) {
+    dcap_compat waived = {compat, 0};
     DSTACK_AUTO(dcap_chain) dcap_chain chain = {0};
     DSTACK_AUTO(platform) dcap_platform *p = calloc(1, sizeof *p);
     if (p == NULL) {
@@ -261,14 +293,19 @@ int dcap_platform_new(dcap_platform **out, dcap_context *context, dstack_bytes c
     int rc = dcap_chain_load(&chain, chain_pem, context->anchor, DSTACK_E_DCAP_PCK_CHAIN_FORMAT,
                              "PCK chain", err);
     if (rc == 0) {
-        dcap_trust trust = {context->anchor, &context->root_crl, &context->pck_crl, now,
-                            atomic_load_explicit(&context->known_ca, memory_order_acquire)};
+        dcap_trust trust = {context->anchor,
+                            &context->root_crl,
+                            &context->pck_crl,
+                            now,
+                            atomic_load_explicit(&context->known_ca, memory_order_acquire),
+                            &waived};
         rc = dcap_chain_verify(&chain, DCAP_ROLE_PCK, &trust, &p->validity, err);
     }
     if (rc == 0) {
         rc = dcap_pck_parse(&p->pck, &chain.certs[0].x509, err);
     }
     if (rc == 0) {
+        p->compat_used = waived.used;
         p->context = dcap_context_ref(context);
         p->key = chain.certs[0].key;
         chain.certs[0].key = NULL;

@@ -7,6 +7,7 @@
 
 #include "base/cursor.h"
 #include "base/error.h"
+#include "verify/dcap/compat.h"
 #include "verify/dcap/quote_fields.h"
 
 static_assert(sizeof(dstack_quote_header) == 48, "quote header is 48 bytes");
@@ -59,7 +60,7 @@ static int parse_header(cursor *c, dstack_quote *q, dstack_error *err) {
     return 0;
 }
 
-static int parse_body(cursor *c, dstack_quote *q, dstack_error *err) {
+static int parse_body(cursor *c, dstack_quote *q, dcap_compat *compat, dstack_error *err) {
     uint16_t type =
         q->tee_type == DSTACK_QUOTE_TEE_SGX ? DSTACK_QUOTE_BODY_SGX : DSTACK_QUOTE_BODY_TD10;
     if (q->version == 5) {
@@ -68,7 +69,8 @@ static int parse_body(cursor *c, dstack_quote *q, dstack_error *err) {
         if (!cursor_ok(c)) {
             return bad(err, "ends within its body descriptor");
         }
-        if (body_size(type) == 0 || stated != body_size(type)) {
+        bool fits = stated == body_size(type) || dcap_waive(compat, DSTACK_COMPAT_QUOTE_SLACK);
+        if (body_size(type) == 0 || !fits) {
             return error_set(err, DSTACK_E_DCAP_QUOTE_FORMAT,
                              "quote: body type %u of %u bytes is none that is known", type, stated);
         }
@@ -112,15 +114,16 @@ static int parse_qe(cursor *c, dstack_quote *q, dstack_error *err) {
     return take_sized(c, cursor_u32le(c), "certification data", &q->cert_data, err);
 }
 
-static int need_zero(dstack_bytes slack, const char *where, dstack_error *err) {
-    if (!bytes_are_zero(slack)) {
+static int need_zero(dstack_bytes slack, const char *where, dcap_compat *compat,
+                     dstack_error *err) {
+    if (!bytes_are_zero(slack) && !dcap_waive(compat, DSTACK_COMPAT_QUOTE_SLACK)) {
         return error_set(err, DSTACK_E_DCAP_QUOTE_FORMAT, "quote: %zu bytes %s are not all zero",
                          slack.len, where);
     }
     return 0;
 }
 
-static int parse_wrapped_qe(cursor *c, dstack_quote *q, dstack_error *err) {
+static int parse_wrapped_qe(cursor *c, dstack_quote *q, dcap_compat *compat, dstack_error *err) {
     q->outer_type = cursor_u16le(c);
     int rc = take_sized(c, cursor_u32le(c), "QE report certification data", &q->outer_data, err);
     if (rc != 0) {
@@ -128,24 +131,31 @@ static int parse_wrapped_qe(cursor *c, dstack_quote *q, dstack_error *err) {
     }
     /* Published conformance samples carry type 5 here with the content of type 6. */
     if (q->outer_type != DSTACK_QUOTE_CERT_QE_REPORT &&
-        q->outer_type != DSTACK_QUOTE_CERT_PCK_CHAIN) {
+        q->outer_type != DSTACK_QUOTE_CERT_PCK_CHAIN &&
+        !dcap_waive(compat, DSTACK_COMPAT_QUOTE_SLACK)) {
         return error_set(err, DSTACK_E_DCAP_QUOTE_FORMAT,
                          "quote: outer certification data type is %u, not 6", q->outer_type);
     }
     cursor outer = cursor_init(q->outer_data);
     rc = parse_qe(&outer, q, err);
-    return rc != 0 ? rc : need_zero(cursor_rest(&outer), "after the certification data", err);
+    return rc != 0 ? rc
+                   : need_zero(cursor_rest(&outer), "after the certification data", compat, err);
 }
 
-static int parse_signature_data(dstack_quote *q, dstack_error *err) {
+static int parse_signature_data(dstack_quote *q, dcap_compat *compat, dstack_error *err) {
     cursor c = cursor_init(q->signature_data);
     q->signature = cursor_take(&c, 64);
     q->attestation_key = cursor_take(&c, 64);
-    int rc = q->version == 3 ? parse_qe(&c, q, err) : parse_wrapped_qe(&c, q, err);
-    return rc != 0 ? rc : need_zero(cursor_rest(&c), "at the end of the signature data", err);
+    int rc = q->version == 3 ? parse_qe(&c, q, err) : parse_wrapped_qe(&c, q, compat, err);
+    return rc != 0 ? rc
+                   : need_zero(cursor_rest(&c), "at the end of the signature data", compat, err);
 }
 
 int dstack_quote_parse(dstack_quote *out, dstack_bytes raw, dstack_error *err) {
+    return dcap_quote_parse(out, raw, NULL, err);
+}
+
+int dcap_quote_parse(dstack_quote *out, dstack_bytes raw, dcap_compat *compat, dstack_error *err) {
     if (raw.len > DSTACK_QUOTE_MAX_SIZE) {
         return error_set(err, DSTACK_E_DCAP_QUOTE_FORMAT, "quote: %zu bytes are more than %u",
                          raw.len, DSTACK_QUOTE_MAX_SIZE);
@@ -154,7 +164,7 @@ int dstack_quote_parse(dstack_quote *out, dstack_bytes raw, dstack_error *err) {
     cursor c = cursor_init(raw);
     int rc = parse_header(&c, &q, err);
     if (rc == 0) {
-        rc = parse_body(&c, &q, err);
+        rc = parse_body(&c, &q, compat, err);
     }
     if (rc != 0) {
         return rc;
@@ -162,11 +172,11 @@ int dstack_quote_parse(dstack_quote *out, dstack_bytes raw, dstack_error *err) {
     q.signed_bytes = (dstack_bytes){raw.data, c.pos};
     rc = take_sized(&c, cursor_u32le(&c), "signature data", &q.signature_data, err);
     if (rc == 0) {
-        rc = parse_signature_data(&q, err);
+        rc = parse_signature_data(&q, compat, err);
     }
     if (rc == 0) {
         q.padding = cursor_rest(&c);
-        rc = need_zero(q.padding, "after the signature data", err);
+        rc = need_zero(q.padding, "after the signature data", compat, err);
     }
     if (rc == 0) {
         *out = q;

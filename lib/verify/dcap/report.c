@@ -73,6 +73,17 @@ static json_t *pck_json(const dstack_pck_info *pck) {
     return object;
 }
 
+static json_t *compat_json(uint32_t used) {
+    json_t *array = json_array();
+    const char *name;
+    for (unsigned i = 0; (name = dstack_compat_rule_name(i)) != NULL; i++) {
+        if ((used >> i & 1) != 0) {
+            json_array_append_new(array, json_string(name));
+        }
+    }
+    return array;
+}
+
 static json_t *anchor_json(const dstack_anchor_info *anchor) {
     json_t *object = json_object();
     json_object_set_new(object, "name", json_string(anchor->name));
@@ -132,6 +143,7 @@ int dstack_quote_report_to_json(const dstack_quote_report *r, bool pretty, dstac
     json_object_set_new(object, "shortfall",
                         r->shortfall[0] == '\0' ? json_null() : json_string(r->shortfall));
     json_object_set_new(object, "tcb_eval_data_number", json_integer(r->tcb_eval_data_number));
+    json_object_set_new(object, "compat", compat_json(r->compat_used));
     set_dates(object, r);
     set_platform(object, r);
     return json_write(object, pretty, out, err);

@@ -29,7 +29,7 @@ int dcap_crl_number(const x509_crl *crl, uint32_t *number, dstack_error *err) {
 }
 
 int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now, const char *what,
-                   dstack_error *err) {
+                   dcap_compat *compat, dstack_error *err) {
     if (issuer_key != NULL && (crl->signature_algorithm != X509_SIG_ECDSA_SHA256 ||
                                x509_crl_verify_signature(crl, issuer_key, NULL) != 0)) {
         return error_set(err, DSTACK_E_DCAP_CRL_SIGNATURE,
@@ -39,7 +39,7 @@ int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now
         return error_set(err, DSTACK_E_DCAP_CRL_EXPIRED, "%s: nextUpdate is %lld, now is %lld",
                          what, (long long)crl->next_update, (long long)now);
     }
-    if (now < crl->this_update) {
+    if (now < crl->this_update && !dcap_waive(compat, DSTACK_COMPAT_CRL_NOT_YET_VALID)) {
         return error_set(err, DSTACK_E_DCAP_CRL_NOT_YET_VALID,
                          "%s: thisUpdate is %lld, now is %lld", what, (long long)crl->this_update,
                          (long long)now);

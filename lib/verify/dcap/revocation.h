@@ -2,13 +2,14 @@
 #ifndef VERIFY_DCAP_REVOCATION_H
 #define VERIFY_DCAP_REVOCATION_H
 
+#include "verify/dcap/compat.h"
 #include "crypto/ecdsa.h"
 #include "x509/cert.h"
 #include "x509/crl.h"
 
 /* A revocation list: signature (not where the key is NULL), dates at now. */
 int dcap_crl_check(const x509_crl *crl, const ecdsa_key *issuer_key, int64_t now, const char *what,
-                   dstack_error *err);
+                   dcap_compat *compat, dstack_error *err);
 int dcap_crl_parse(x509_crl *out, dstack_bytes der, const char *what, dstack_error *err);
 /* CRL number as a report shows it; DSTACK_E_DCAP_CRL_FORMAT beyond 32 bits. */
 int dcap_crl_number(const x509_crl *crl, uint32_t *number, dstack_error *err);

@@ -175,13 +175,19 @@ void dcap_shortfall(const dcap_tcb_info *info, const dcap_platform_tcb *platform
     }
 }
 
+static bool is_whole(const dcap_level *level, const dcap_platform_tcb *platform) {
+    return level->sgx.count == DCAP_COMPONENTS &&
+           (platform->tee_tcb_svn == NULL || level->tdx.count == DCAP_COMPONENTS);
+}
+
 int dcap_platform_match(const dcap_tcb_info *info, const dcap_platform_tcb *platform,
-                        const dcap_level **level, dstack_error *err) {
+                        dcap_compat *compat, const dcap_level **level, dstack_error *err) {
     const dcap_levels *levels = &info->levels;
     for (size_t i = 0; i < levels->count; i++) {
         const dcap_level *l = &levels->items[i];
-        if (l->sgx.count != DCAP_COMPONENTS ||
-            (platform->tee_tcb_svn != NULL && l->tdx.count != DCAP_COMPONENTS)) {
+        bool passed = platform->pce_svn < l->svn; /* and so never compared further */
+        if (!is_whole(l, platform) &&
+            !(passed && dcap_waive(compat, DSTACK_COMPAT_COMPONENT_COUNT))) {
             return error_set(err, DSTACK_E_DCAP_TCB_COMPONENT_COUNT,
                              "a TCB level has %u SGX and %u TDX components, not %d", l->sgx.count,
                              l->tdx.count, DCAP_COMPONENTS);
@@ -254,7 +260,8 @@ static int compare_module(const module_values *want, const dstack_td_report *td,
 }
 
 int dcap_module_match(const dcap_tcb_info *info, const uint8_t *tee_tcb_svn,
-                      const dstack_td_report *td, const dcap_level **level, dstack_error *err) {
+                      const dstack_td_report *td, dcap_compat *compat, const dcap_level **level,
+                      dstack_error *err) {
     unsigned svn = tee_tcb_svn[0], version = tee_tcb_svn[1];
     module_values want;
     *level = NULL;
@@ -262,7 +269,9 @@ int dcap_module_match(const dcap_tcb_info *info, const uint8_t *tee_tcb_svn,
         return bad_module(err, "the TCB info has no well-formed tdxModule");
     }
     const dcap_module *identity = NULL;
-    if (version > 0) {
+    bool skip =
+        version > 0 && info->module_count == 0 && dcap_waive(compat, DSTACK_COMPAT_NO_IDENTITIES);
+    if (version > 0 && !skip) {
         identity = find_module(info, version);
         if (identity == NULL || !decode_module(identity, &want)) {
             return error_set(err, DSTACK_E_DCAP_TDX_MODULE,

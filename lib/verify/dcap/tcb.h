@@ -23,12 +23,13 @@ typedef struct dcap_platform_tcb {
 /* The first level that the platform reaches. DSTACK_E_DCAP_TCB_COMPONENT_COUNT when any level is
  * malformed, DSTACK_E_DCAP_TCB_NOT_SUPPORTED when none matches. */
 int dcap_platform_match(const dcap_tcb_info *info, const dcap_platform_tcb *platform,
-                        const dcap_level **level, dstack_error *err);
+                        dcap_compat *compat, const dcap_level **level, dstack_error *err);
 
 /* Tests the TDX module of a TD report against the TCB info; *level is its TCB level, NULL for
  * modules of version 0, which have none. DSTACK_E_DCAP_TDX_MODULE. */
 int dcap_module_match(const dcap_tcb_info *info, const uint8_t *tee_tcb_svn,
-                      const dstack_td_report *td, const dcap_level **level, dstack_error *err);
+                      const dstack_td_report *td, dcap_compat *compat, const dcap_level **level,
+                      dstack_error *err);
 
 /* The first level with isvsvn not above svn, or NULL. */
 const dcap_level *dcap_svn_match(const dcap_levels *levels, uint16_t svn);

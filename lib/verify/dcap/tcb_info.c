@@ -228,7 +228,19 @@ static void read_common(json_in *in, dcap_text *text, int member) {
     }
 }
 
-static void read_tcb_info(json_in *in, dcap_tcb_info *info) {
+/* Type 0 is the only one defined; it says that components are compared one by one. */
+static void check_tcb_kind(json_in *in, const dcap_tcb_info *info, dcap_compat *compat) {
+    bool usual = info->text.version == 3 && info->tcb_type == 0;
+    unsigned oldest = bytes_equal_str(info->text.id, "SGX") ? 2 : 3;
+    if (!usual && info->text.version >= oldest && dcap_waive(compat, DSTACK_COMPAT_TCB_INFO_KIND)) {
+        return;
+    }
+    if (!usual) {
+        json_in_fail(in, info->tcb_type != 0 ? "tcbType is not 0" : "version is not 3");
+    }
+}
+
+static void read_tcb_info(json_in *in, dcap_tcb_info *info, dcap_compat *compat) {
     static const char *const names[] = {
         COMMON_NAMES, "fmspc", "pceId", "tcbType", "tcbLevels", "tdxModule", "tdxModuleIdentities"};
     json_members members = {.names = names, .count = 11, .required = 0x1ff};
@@ -242,10 +254,7 @@ static void read_tcb_info(json_in *in, dcap_tcb_info *info) {
             info->pce_id = json_in_string(in);
             break;
         case OWN + 2:
-            /* the only type defined; it says that components are compared one by one */
-            if (json_in_uint(in, UINT32_MAX) != 0) {
-                json_in_fail(in, "tcbType is not 0");
-            }
+            info->tcb_type = (uint32_t)json_in_uint(in, UINT32_MAX);
             break;
         case OWN + 3:
             read_levels(in, &info->text, &info->levels, 0);
@@ -263,16 +272,21 @@ static void read_tcb_info(json_in *in, dcap_tcb_info *info) {
             read_common(in, &info->text, i);
         }
     }
-    if (json_in_ok(in) && info->text.version != 3) {
-        json_in_fail(in, "version is not 3");
+    if (json_in_ok(in)) {
+        check_tcb_kind(in, info, compat);
     }
     (void)json_in_end(in);
 }
 
 int dcap_tcb_info_parse(dcap_tcb_info *out, dstack_bytes json, dstack_error *err) {
+    return dcap_tcb_info_parse_as(out, json, NULL, err);
+}
+
+int dcap_tcb_info_parse_as(dcap_tcb_info *out, dstack_bytes json, dcap_compat *compat,
+                           dstack_error *err) {
     *out = (dcap_tcb_info){0};
     json_in in = json_in_init(json, &out->text.texts);
-    read_tcb_info(&in, out);
+    read_tcb_info(&in, out, compat);
     if (!json_in_ok(&in)) {
         return error_set(err, DSTACK_E_DCAP_TCB_INFO_FORMAT, "TCB info, at byte %zu: %s", in.c.pos,
                          in.fault);

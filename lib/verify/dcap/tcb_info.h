@@ -6,6 +6,7 @@
 #include <dstack/verifier.h>
 
 #include "base/auto.h"
+#include "verify/dcap/compat.h"
 
 #define DCAP_COMPONENTS 16
 /* More in one list than any published text comes near to is refused. */
@@ -57,6 +58,7 @@ typedef struct dcap_text {
 
 typedef struct dcap_tcb_info {
     dcap_text text;
+    uint32_t tcb_type;
     dstack_bytes fmspc, pce_id; /* hex texts */
     bool has_module;
     dcap_module module;
@@ -77,6 +79,9 @@ typedef struct dcap_qe_identity {
 /* Parse the texts as signed; `json` must outlive the result, which is cleared by the caller also
  * after a failure. DSTACK_E_DCAP_TCB_INFO_FORMAT, DSTACK_E_DCAP_QE_IDENTITY_FORMAT. */
 int dcap_tcb_info_parse(dcap_tcb_info *out, dstack_bytes json, dstack_error *err);
+/* With waived rules. */
+int dcap_tcb_info_parse_as(dcap_tcb_info *out, dstack_bytes json, dcap_compat *compat,
+                           dstack_error *err);
 void dcap_tcb_info_clear(dcap_tcb_info *info);
 DSTACK_AUTO_DEFINE_CLEAR(tcb_info, dcap_tcb_info, dcap_tcb_info_clear)
 int dcap_qe_identity_parse(dcap_qe_identity *out, dstack_bytes json, dstack_error *err);

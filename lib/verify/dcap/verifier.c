@@ -58,7 +58,7 @@ int dstack_verifier_new(dstack_verifier **out, const dstack_verifier_options *op
         return error_set(err, DSTACK_E_MEMORY, "no memory for a verifier");
     }
     atomic_init(&v->tables.left, PLATFORM_TABLES);
-    v->flags = (dcap_check_flags){o->allow_debug, o->allow_service_td};
+    v->flags = (dcap_check_flags){o->allow_debug, o->allow_service_td, o->compat};
     int rc = 0;
     if (!o->no_builtin_root) {
         rc = add_anchor(v, NULL, o->names, err);
@@ -105,12 +105,14 @@ typedef struct subject {
     dstack_bytes chain; /* PEM of the PCK chain to use; data NULL when there is none */
     uint8_t key[HASH_SHA256_SIZE];
     int64_t now;
+    dcap_compat compat; /* rules waived while parsing */
 } subject;
 
-static void subject_parse(subject *s, dstack_bytes raw, int64_t now) {
+static void subject_parse(subject *s, const dstack_verifier *v, dstack_bytes raw, int64_t now) {
+    s->compat = (dcap_compat){v->flags.compat, 0};
     s->now = now;
     s->chain = (dstack_bytes){NULL, 0};
-    s->rc = dstack_quote_parse(&s->quote, raw, &s->err);
+    s->rc = dcap_quote_parse(&s->quote, raw, &s->compat, &s->err);
     if (s->rc == 0) {
         s->rc = dcap_check_kind(&s->quote, &s->err);
     }
@@ -139,12 +141,13 @@ static int open_context(dstack_verifier *v, dstack_collateral *collateral, const
     }
     dcap_context_free(context);
     context = NULL;
-    int rc = dcap_context_new(&context, v->anchors, v->anchor_count, collateral, s->now, err);
+    int rc = dcap_context_new(&context, v->anchors, v->anchor_count, collateral, s->now,
+                              v->flags.compat, err);
     if (rc == 0 && s->rc != 0) {
         rc = subject_error(s, err);
     }
     if (rc == 0) {
-        rc = dcap_context_load_texts(context, s->now, err);
+        rc = dcap_context_load_texts(context, s->now, v->flags.compat, err);
     }
     if (rc == 0) {
         dcap_cache_store_context(v->cache, context);
@@ -159,7 +162,7 @@ int dstack_verifier_check_collateral(dstack_verifier *v, dstack_collateral *coll
     DSTACK_AUTO(context) dcap_context *context = NULL;
     const subject nothing = {.now = now};
     int rc = open_context(v, collateral, &nothing, &context, err);
-    return rc != 0 ? rc : dcap_context_check_pck_list(context, now, err);
+    return rc != 0 ? rc : dcap_context_check_pck_list(context, now, v->flags.compat, err);
 }
 
 /* A platform that is not known, or no longer within its dates. */
@@ -177,7 +180,7 @@ static int open_platform(dstack_verifier *v, dstack_collateral *collateral, cons
                        s->quote.cert_type);
     }
     if (rc == 0) {
-        rc = dcap_platform_new(out, context, s->chain, s->now, &v->tables, err);
+        rc = dcap_platform_new(out, context, s->chain, s->now, v->flags.compat, &v->tables, err);
     }
     if (rc == 0) {
         dcap_cache_store_platform(v->cache, s->key, *out);
@@ -195,7 +198,8 @@ static int verify(dstack_verifier *v, dstack_collateral *collateral, const subje
         rc = open_platform(v, collateral, s, &opened, err);
         known = opened;
     }
-    return rc != 0 ? rc : dcap_check_quote(known, &s->quote, &v->flags, report, err);
+    return rc != 0 ? rc
+                   : dcap_check_quote(known, &s->quote, &v->flags, s->compat.used, report, err);
 }
 
 static int check_expectations(const dstack_quote_expectations *want, int64_t now,
@@ -220,7 +224,7 @@ int dstack_verifier_check_with(dstack_verifier *v, dstack_bytes quote,
     dstack_quote_report *r = report == NULL ? &own : report;
     dstack_collateral_parts parts;
     subject s;
-    subject_parse(&s, quote, now);
+    subject_parse(&s, v, quote, now);
     dstack_collateral_get(collateral, &parts);
     if (parts.has_pck_certificate_chain) {
         s.chain = parts.pck_certificate_chain;
@@ -312,7 +316,7 @@ int dstack_verifier_check(dstack_verifier *v, dstack_bytes quote,
     dstack_quote_report own;
     dstack_quote_report *r = report == NULL ? &own : report;
     subject s;
-    subject_parse(&s, quote, now);
+    subject_parse(&s, v, quote, now);
     if (s.rc != 0) {
         return subject_error(&s, err);
     }
@@ -328,7 +332,7 @@ int dstack_verifier_check(dstack_verifier *v, dstack_bytes quote,
 bool dstack_verifier_has_collateral(dstack_verifier *v, dstack_bytes quote, int64_t now) {
     subject s;
     uint8_t fmspc[6];
-    subject_parse(&s, quote, now);
+    subject_parse(&s, v, quote, now);
     return s.rc == 0 && s.chain.data != NULL && quote_fmspc(&s, fmspc, NULL) == 0 &&
            dcap_cache_has_current(v->cache, s.quote.td != NULL, fmspc, now);
 }
@@ -348,13 +352,14 @@ static int renew(dstack_verifier *v, const dstack_collateral *old, dstack_collat
                        "what was fetched is for other platforms, or ends no later");
     }
     if (rc == 0) {
-        rc = dcap_context_new(&context, v->anchors, v->anchor_count, fresh, now, err);
+        rc = dcap_context_new(&context, v->anchors, v->anchor_count, fresh, now, v->flags.compat,
+                              err);
     }
     if (rc == 0) {
-        rc = dcap_context_load_texts(context, now, err);
+        rc = dcap_context_load_texts(context, now, v->flags.compat, err);
     }
     if (rc == 0) {
-        rc = dcap_context_check_pck_list(context, now, err);
+        rc = dcap_context_check_pck_list(context, now, v->flags.compat, err);
     }
     *renewed = rc == 0 && dcap_cache_renew_bundle(v->cache, old, &is, context);
     return rc;

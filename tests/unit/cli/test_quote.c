@@ -208,6 +208,30 @@ static void a_nonce_is_report_data_with_zeros_after_it(void **state) {
                      2);
 }
 
+static void waived_rules_are_named_in_the_report(void **state) {
+    const files *f = *state;
+    char path[96];
+    DSTACK_AUTO(json) json_t *strict = NULL, *one = NULL, *all = NULL, *none = NULL;
+    DSTACK_AUTO(buf) dstack_buf quote = {0};
+    dstack_error err = {0};
+    snprintf(path, sizeof path, "%s/slack.bin", f->folder);
+    assert_ok(file_read(f->quote, 1 << 20, &quote, &err), err);
+    buf_put_str(&quote, "slack");
+    write_file(path, bytes_of_buf(&quote));
+#define VERIFY(d, ...)                                                                             \
+    RUN(d, "quote", "verify", path, "--collateral", f->collateral, "--root", f->der, ##__VA_ARGS__)
+    assert_int_equal(VERIFY(&strict), 1);
+    assert_string_equal(at(strict, "error", "check"), "dcap.quote_format");
+    assert_int_equal(VERIFY(&one, "--compat-rule", "quote_slack"), 0);
+    assert_int_equal(VERIFY(&all, "--compat"), 0);
+    const json_t *rules = json_object_get(all, "compat");
+    assert_int_equal(json_array_size(rules), 1);
+    assert_string_equal(json_string_value(json_array_get(rules, 0)), "quote_slack");
+    assert_true(json_equal(rules, json_object_get(one, "compat")));
+    assert_int_equal(VERIFY(&none, "--compat-rule", "slack"), 2);
+    unlink(path);
+}
+
 static void parse_prints_every_field_nested_and_flat(void **state) {
     const files *f = *state;
     DSTACK_AUTO(json) json_t *d = NULL;
@@ -229,6 +253,7 @@ int main(void) {
         cmocka_unit_test(usage_and_missing_files_have_their_own_exit_codes),
         cmocka_unit_test(collateral_is_fetched_once_and_verifies_the_quote),
         cmocka_unit_test(a_nonce_is_report_data_with_zeros_after_it),
+        cmocka_unit_test(waived_rules_are_named_in_the_report),
         cmocka_unit_test(parse_prints_every_field_nested_and_flat),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
