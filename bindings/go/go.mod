@@ -1,0 +1,3 @@
+module dstack.dev/dstack
+
+go 1.19
