@@ -29,6 +29,14 @@ C
 # shellcheck disable=SC2046 # pkg-config gives words
 cc -Wall -Wextra -Werror "$scratch/app.c" -o "$scratch/app" $(pkg-config --cflags --libs dstack)
 LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$scratch/app"
+for example in verify_quote attested_client; do
+    # shellcheck disable=SC2046 # as above
+    cc -Wall -Wextra -Werror "examples/c/$example.c" -o "$scratch/$example" $(pkg-config --cflags --libs dstack)
+    # Asked nothing, each says how it is used.
+    status=0
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$scratch/$example" 2>"$scratch/usage" || status=$?
+    [ "$status" -eq 2 ] && grep -q "^usage: $example" "$scratch/usage"
+done
 # A C++ compiler reads the headers too.
 # shellcheck disable=SC2046 # as above
 echo '#include <dstack/dstack.h>' | c++ -x c++ -std=c++17 -Wall -Werror -fsyntax-only $(pkg-config --cflags dstack) -

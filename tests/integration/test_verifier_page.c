@@ -3,7 +3,6 @@
 #include "verifier_world.h"
 
 #include <arpa/inet.h>
-#include <dstack/cert.h>
 #include <netinet/in.h>
 
 #include "address.h"
@@ -22,28 +21,6 @@ static unsigned free_port(void) {
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
     close(fd);
     return ntohs(address.sin_port);
-}
-
-/* A self-issued certificate whose key the guest's evidence binds. */
-static void make_certificate(verifier_world *v, dstack_secret **key, dstack_buf *pem) {
-    dstack_error err = {0};
-    DSTACK_AUTO(buf) dstack_buf spki = {0};
-    uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
-    dstack_attestation *attestation = NULL;
-    static const char *const names[] = {"127.0.0.1"};
-    assert_ok(dstack_cert_key_new(key, &err), err);
-    assert_ok(dstack_cert_key_public(*key, &spki, &err), err);
-    assert_ok(dstack_cert_report_data(bytes_of_buf(&spki), report_data, &err), err);
-    assert_ok(workload_attest(v->w.guest, report_data, &attestation, &err), err);
-    const dstack_cert_spec spec = {.subject = "guest",
-                                   .alt_names = names,
-                                   .alt_name_count = 1,
-                                   .server_auth = true,
-                                   .not_before = clock_unix() - 60,
-                                   .not_after = clock_unix() + 3600,
-                                   .attestation = attestation};
-    assert_ok(dstack_cert_self_signed(&spec, *key, pem, &err), err);
-    dstack_attestation_free(attestation);
 }
 
 static void write_evidence(verifier_world *v, const dstack_buf *pem, unsigned tls_port) {
@@ -85,7 +62,7 @@ static void the_page_shows_the_chain_of_trust_in_a_browser(void **state) {
     dstack_error err = {0};
     DSTACK_AUTO(secret) dstack_secret *key = NULL;
     DSTACK_AUTO(buf) dstack_buf pem = {0};
-    make_certificate(v, &key, &pem);
+    vworld_certificate(v, &key, &pem);
     http_tls *tls = http_tls_new(
         &(http_tls_config){.certificate_pem = bytes_of_buf(&pem),
                            .key_pem = bytes_of(dstack_secret_peek(key), dstack_secret_len(key))},

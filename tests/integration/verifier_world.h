@@ -4,6 +4,8 @@
 
 #include "kms_world.h"
 
+#include <dstack/cert.h>
+
 /* The program under test: first argument of the test. */
 extern const char *verifier_program;
 
@@ -175,6 +177,28 @@ static inline const char *claim_anchor(const json_t *answer, const char *name) {
         }
     }
     return "";
+}
+
+/* A self-issued certificate whose key the guest's evidence binds. */
+static inline void vworld_certificate(verifier_world *v, dstack_secret **key, dstack_buf *pem) {
+    dstack_error err = {0};
+    DSTACK_AUTO(buf) dstack_buf spki = {0};
+    uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    dstack_attestation *attestation = NULL;
+    static const char *const names[] = {"127.0.0.1"};
+    assert_ok(dstack_cert_key_new(key, &err), err);
+    assert_ok(dstack_cert_key_public(*key, &spki, &err), err);
+    assert_ok(dstack_cert_report_data(bytes_of_buf(&spki), report_data, &err), err);
+    assert_ok(workload_attest(v->w.guest, report_data, &attestation, &err), err);
+    const dstack_cert_spec spec = {.subject = "guest",
+                                   .alt_names = names,
+                                   .alt_name_count = 1,
+                                   .server_auth = true,
+                                   .not_before = clock_unix() - 60,
+                                   .not_after = clock_unix() + 3600,
+                                   .attestation = attestation};
+    assert_ok(dstack_cert_self_signed(&spec, *key, pem, &err), err);
+    dstack_attestation_free(attestation);
 }
 
 #endif
