@@ -6,7 +6,7 @@
 const char *kms_program; /* of the shared helpers; not run here */
 const char *verifier_program;
 
-static const char *verify_quote, *attested_client;
+static char *verify_quote, *attested_client; /* absolute */
 
 static int run(verifier_world *v, const char *program, const char *arguments) {
     char command[900];
@@ -118,12 +118,16 @@ static void attested_client_talks_to_attested_peers_of_its_policy_alone(void **s
 
 int main(int argc, char **argv) {
     assert_int_equal(argc, 3);
-    verify_quote = argv[1];
-    attested_client = argv[2];
+    verify_quote = realpath(argv[1], NULL);
+    attested_client = realpath(argv[2], NULL);
+    assert_true(verify_quote != NULL && attested_client != NULL);
 #define CASE(name) cmocka_unit_test_setup_teardown(name, vworld_setup, vworld_teardown)
     const struct CMUnitTest tests[] = {
         CASE(verify_quote_verifies_offline_under_the_root_that_is_given),
         CASE(attested_client_talks_to_attested_peers_of_its_policy_alone),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(verify_quote);
+    free(attested_client);
+    return failed;
 }
