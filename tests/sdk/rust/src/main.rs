@@ -3,6 +3,7 @@
 use dstack_sdk::{dstack_client::DstackClient, ethereum, tappd_client::TappdClient};
 use dstack_sdk_types::dstack::TlsKeyConfig;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 async fn keys(client: &DstackClient) {
     let of = |path: &str, purpose: &str| client.get_key(Some(path.into()), Some(purpose.into()));
@@ -103,8 +104,62 @@ async fn many_at_once() {
     assert_eq!(keys.len(), 64);
 }
 
+/// One of many mixed calls; gives the path and key of a key call.
+async fn mixed(client: &DstackClient, i: u64) -> Option<(String, String)> {
+    let nonce = i.to_be_bytes().to_vec();
+    match i % 20 {
+        0 => {
+            let asked = TlsKeyConfig::builder().subject("load.test").build();
+            client.get_tls_key(asked).await.unwrap();
+        }
+        1 => {
+            let quote = client.get_quote(nonce.clone()).await.unwrap().decode_quote().unwrap();
+            assert_eq!(quote[568..576], nonce);
+        }
+        2 => assert_eq!(client.info().await.unwrap().app_name, "sdk-test"),
+        3 => assert!(client.attest(nonce).await.unwrap().attestation.len() > 1000),
+        4 => assert!(!client.version().await.unwrap().version.is_empty()),
+        5 => {
+            let made = client.sign("secp256k1", nonce).await.unwrap();
+            assert_eq!(made.decode_signature().unwrap().len(), 64);
+        }
+        _ => {
+            let path = format!("mix/{}", i % 10);
+            let key = client.get_key(Some(path.clone()), None).await.unwrap().key;
+            return Some((path, key));
+        }
+    }
+    None
+}
+
+/// Sends mixed calls, eight at a time; prints a hash of the keys of ten paths.
+async fn load(total: u64) {
+    let workers = (0..8).map(|worker| {
+        tokio::spawn(async move {
+            let client = DstackClient::new(None);
+            let mut keys = BTreeMap::new();
+            for i in (worker..total).step_by(8) {
+                if let Some((path, key)) = mixed(&client, i).await {
+                    let before = keys.entry(path).or_insert_with(|| key.clone());
+                    assert_eq!(*before, key);
+                }
+            }
+            keys
+        })
+    });
+    let mut keys = BTreeMap::new();
+    for worker in workers.collect::<Vec<_>>() {
+        keys.extend(worker.await.unwrap());
+    }
+    let text: String = (0..10).map(|i| keys[&format!("mix/{i}")].as_str()).collect();
+    println!("{}", hex::encode(Sha256::digest(text.as_bytes())));
+}
+
 #[tokio::main]
 async fn main() {
+    if let Some(total) = std::env::args().nth(1) {
+        return load(total.parse().unwrap()).await;
+    }
     let client = DstackClient::new(None);
     keys(&client).await;
     tls_keys(&client).await;
