@@ -23,6 +23,7 @@
 #include <dstack/snp.h>
 #include <dstack/status.h>
 #include <dstack/tee.h>
+#include <dstack/tlog.h>
 #include <dstack/tls.h>
 #include <dstack/verifier.h>
 #include <dstack/version.h>
