@@ -73,14 +73,19 @@ static int clear_cache(const kms *k, const char *kind, const char *what, const c
 }
 
 static int clear_image_cache(rpc_call *call, dstack_error *err) {
-    const kms *k = call->app;
+    kms *k = call->app;
     const Kms__ClearImageCacheRequest *in = (Kms__ClearImageCacheRequest *)call->request;
     int rc = clear_cache(k, "images", in->image_hash, "", err);
     if (rc != 0) {
         return error_prefix(err, rc, "failed to clear image cache");
     }
     rc = clear_cache(k, "measurements", in->config_hash, ".json", err);
-    return rc != 0 ? error_prefix(err, rc, "failed to clear measurement cache") : 0;
+    rc = rc != 0 ? error_prefix(err, rc, "failed to clear measurement cache") : 0;
+    kms_record_of record = {.kind = KMS_RECORD_ADMIN,
+                            .peer = http_request_peer(call->http)->address,
+                            .request = http_request_id(call->http),
+                            .what = "image cache cleared"};
+    return kms_record(k, &record, rc, err);
 }
 
 static const rpc_method methods[] = {

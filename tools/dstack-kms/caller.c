@@ -1,52 +1,10 @@
-/* Who calls: the evidence in a client certificate, and the record of what came of it. */
+/* Who calls: the evidence in a client certificate. */
 #include <string.h>
 
 #include "base/cursor.h"
 #include "base/error.h"
-#include "base/hex.h"
+#include "crypto/hash.h"
 #include "kms.h"
-#include "service/log.h"
-
-static dstack_bytes value_bytes(const dstack_value *value) {
-    return bytes_of(value->data, value->len);
-}
-
-typedef struct hex_text {
-    char text[129];
-} hex_text;
-
-static const char *hex_of(const dstack_value *value, hex_text *room) {
-    hex_encode(value_bytes(value), room->text);
-    return room->text;
-}
-
-/* What each kind of record says in the log. */
-static const struct {
-    const char *done, *refused;
-} record_texts[] = {
-    [KMS_RECORD_KEYS] = {"app keys released", "app keys refused"},
-    [KMS_RECORD_CERTIFICATE] = {"certificate signed", "certificate refused"},
-    [KMS_RECORD_HANDOVER] = {"root keys handed over", "root keys refused"},
-};
-
-/* Identities are public. */
-int kms_record(const rpc_call *call, kms_record_kind kind, const dstack_verified *verified, int rc,
-               dstack_error *err) {
-    hex_text app = {""}, instance = {""}, compose = {""}, image = {""};
-    if (verified != NULL) {
-        const dstack_identity *identity = dstack_verified_identity(verified);
-        hex_of(&identity->app_id, &app);
-        hex_of(&identity->instance_id, &instance);
-        hex_of(&identity->compose_hash, &compose);
-        hex_of(&identity->os_image_hash, &image);
-    }
-    log_write(rc == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-              rc == 0 ? record_texts[kind].done : record_texts[kind].refused, "app_id", app.text,
-              "instance_id", instance.text, "compose_hash", compose.text, "os_image_hash",
-              image.text, "peer", http_request_peer(call->http)->address, "request",
-              http_request_id(call->http), "reason", rc == 0 ? NULL : err->message, NULL);
-    return rc;
-}
 
 /* ---- evidence of callers ----------------------------------------------------------------------
  */
@@ -75,6 +33,12 @@ int kms_attest_caller(rpc_call *call, dstack_bytes client_cert, void **identity,
     if (rc != 0) {
         kms_free_caller(caller);
         return error_prefix(err, rc, "invalid quote");
+    }
+    hash_sha256(dstack_cert_spki(caller->cert), caller->requester);
+    rc = kms_hash_evidence(dstack_cert_attestation(caller->cert), caller->evidence, err);
+    if (rc != 0) {
+        kms_free_caller(caller);
+        return rc;
     }
     *identity = caller;
     return 0;

@@ -113,7 +113,7 @@ int kms_get_kms_key(rpc_call *call, dstack_error *err) {
              ? rc
              : kms_authorize_caller(call, KMS_BOOT_KMS, in->vm_config, &verified, &decision, err);
     rc = rc != 0 ? rc : exchange_channel(call, dstack_verified_identity(verified), err);
-    rc = kms_record(call, KMS_RECORD_HANDOVER, verified, rc, err);
+    rc = kms_record_call(call, KMS_RECORD_HANDOVER, verified, rc, err);
     return rc != 0 ? rc : fill_roots(k, (Kms__KmsKeyResponse *)call->response, err);
 }
 

@@ -46,6 +46,7 @@ void kms_close(kms *k) {
     rate_limit_free(k->rate);
     kms_authority_clear(&k->authority);
     kms_store_clear(&k->store);
+    kms_audit_close(k);
     kms_auth_free(k->auth);
     workload_free(k->workload);
     collateral_fetcher_free(k->fetcher);
@@ -167,6 +168,7 @@ static size_t fill_routes(kms *k) {
         (rpc_binding){.service = &kms_rpc_service, .app = k, .rate = k->rate, .observe = observe};
     k->routes[n++] = (http_route){"*",         "/prpc/*",       rpc_handle,
                                   &k->binding, (size_t)4 << 20, HTTP_ROUTE_TAKES_OVERSIZE};
+    k->routes[n++] = (http_route){"GET", "/log/**", kms_audit_serve, k, 4096, 0};
     k->routes[n++] = (http_route){"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE};
     if (config_bool(k->config, "core.metrics.enabled")) {
         k->routes[n++] =
@@ -202,6 +204,7 @@ int kms_serve(kms *k, dstack_error *err) {
     rc =
         rc != 0 ? rc : kms_authority_open(&k->authority, &k->store, k->insecure, clock_unix(), err);
     rc = rc != 0 ? rc : open_tls(k, err);
+    rc = rc != 0 ? rc : kms_audit_attest(k, err);
     rc = rc != 0 ? rc : open_metrics(k, err);
     rc = rc != 0 ? rc : open_rate(k, err);
     rc = rc != 0 ? rc : open_listener(k, err);

@@ -2,6 +2,8 @@
 #ifndef KMS_KMS_H
 #define KMS_KMS_H
 
+#include <pthread.h>
+
 #include "auth.h"
 #include "issue.h"
 #include "service/collateral.h"
@@ -11,9 +13,12 @@
 #include "service/metrics.h"
 #include "service/rate.h"
 #include "service/rpc.h"
+#include "service/tlog_store.h"
 #include "service/trust.h"
 #include "service/workload.h"
 #include "store.h"
+
+#define KMS_RECENT 64 /* records that the page shows */
 
 typedef struct kms {
     const service_config *config;
@@ -34,12 +39,18 @@ typedef struct kms {
     metrics_series *requests;
     metrics_series *failures;
     rpc_binding binding;
-    http_route routes[4];
+    http_route routes[6];
     int store_lock; /* -1: not held */
     http_tls *admin_tls;
     uint8_t admin_token_hash[32];
     rpc_binding admin_binding;
     http_route admin_routes[2];
+    tlog_store *log;
+    uint8_t node_id[32];     /* SHA-256 of the log's key */
+    dstack_buf log_evidence; /* encoded attestation of that key */
+    pthread_mutex_t recent_lock;
+    json_t *recent[KMS_RECENT]; /* a ring, under the lock */
+    uint64_t recorded;
 } kms;
 
 /* Opens what needs no keys: trust, own TEE, policy. */
@@ -64,6 +75,8 @@ int kms_own_attest(kms *k, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
 /* The caller of a connection: its certificate, whose evidence has been verified. */
 typedef struct kms_caller {
     dstack_cert *cert;
+    uint8_t requester[32]; /* SHA-256 of its key */
+    uint8_t evidence[32];  /* SHA-256 of its evidence */
 } kms_caller;
 
 /* Verifies the own evidence once and keeps the boot info. */
@@ -103,14 +116,39 @@ const char *kms_no_attestation_text(const rpc_method *method);
 typedef enum kms_record_kind {
     KMS_RECORD_KEYS,
     KMS_RECORD_CERTIFICATE,
-    KMS_RECORD_HANDOVER,
+    KMS_RECORD_HANDOVER, /* root keys given */
+    KMS_RECORD_ONBOARD,  /* root keys taken */
+    KMS_RECORD_ADMIN,
+    KMS_RECORD_KINDS,
 } kms_record_kind;
 
+typedef struct kms_record_of {
+    kms_record_kind kind;
+    const dstack_verified *verified; /* NULL: whoever asked did not get as far as being known */
+    const uint8_t *requester;        /* 32 bytes, or NULL */
+    const uint8_t *evidence;
+    const char *peer;    /* for the text log; NULL: none */
+    const char *request; /* id, for the text log; NULL: none */
+    const char *what;    /* of an admin act; becomes the reason when it succeeded */
+} kms_record_of;
+
 /* Records what was decided: a release for rc 0, else a refusal with err's text. Returns rc, or a
- * status when the record cannot be made: then nothing may be released. `verified` NULL: whoever asked
- * did not get as far as being known. */
-int kms_record(const rpc_call *call, kms_record_kind kind, const dstack_verified *verified, int rc,
-               dstack_error *err);
+ * status when the record cannot be made: then nothing may be released. Refusals of callers that are
+ * not known go to the text log alone, or anybody could make the other one grow. */
+int kms_record(kms *k, const kms_record_of *record, int rc, dstack_error *err);
+/* The same for a caller known by its client certificate. */
+int kms_record_call(const rpc_call *call, kms_record_kind kind, const dstack_verified *verified,
+                    int rc, dstack_error *err);
+int kms_hash_evidence(const dstack_attestation *evidence, uint8_t out[32], dstack_error *err);
+/* Opens the log, and puts its newest entries into what is recent. */
+int kms_audit_open(kms *k, dstack_error *err);
+void kms_audit_close(kms *k);
+/* Makes evidence for the log's key, with which it is served. */
+int kms_audit_attest(kms *k, dstack_error *err);
+/* http_handler of GET /log/..., user is the kms. */
+void kms_audit_serve(http_request *request, http_response *response, void *user);
+/* The newest records, newest first, as JSON objects. */
+json_t *kms_audit_recent(kms *k);
 
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)

@@ -8,7 +8,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hex.h"
-#include "base/json.h"
+#include "crypto/hash.h"
 #include "kms.h"
 #include "service/kms.pb-c.h"
 #include "service/log.h"
@@ -80,12 +80,12 @@ static int get_app_key(rpc_call *call, dstack_error *err) {
     }
     rc = rc != 0 ? rc : fill_app_keys(k, dstack_verified_identity(verified), out, err);
     if (rc != 0) {
-        return kms_record(call, KMS_RECORD_KEYS, verified, rc, err);
+        return kms_record_call(call, KMS_RECORD_KEYS, verified, rc, err);
     }
     rpc_set_str(&out->ca_cert, root_text(k));
     rpc_set_str(&out->tproxy_app_id, decision.gateway_app_id);
     rpc_set_str(&out->gateway_app_id, decision.gateway_app_id);
-    return kms_record(call, KMS_RECORD_KEYS, verified, 0, err);
+    return kms_record_call(call, KMS_RECORD_KEYS, verified, 0, err);
 }
 
 /* ---- SignCert ---------------------------------------------------------------------------------
@@ -166,7 +166,19 @@ static int sign_cert(rpc_call *call, dstack_error *err) {
         rc = rc != 0 ? error_prefix(err, rc, "%s", step) : 0;
     }
     rc = rc != 0 ? rc : sign(k, in, csr, (Kms__SignCertResponse *)call->response, &verified, err);
-    return kms_record(call, KMS_RECORD_CERTIFICATE, verified, rc, err);
+    uint8_t requester[32], evidence[32];
+    kms_record_of record = {.kind = KMS_RECORD_CERTIFICATE,
+                            .verified = verified,
+                            .peer = http_request_peer(call->http)->address,
+                            .request = http_request_id(call->http)};
+    if (verified != NULL) {
+        hash_sha256(dstack_csr_spki(csr), requester);
+        int hashed = kms_hash_evidence(dstack_csr_attestation(csr), evidence, err);
+        rc = rc != 0 ? rc : hashed;
+        record.requester = requester;
+        record.evidence = hashed == 0 ? evidence : NULL;
+    }
+    return kms_record(k, &record, rc, err);
 }
 
 /* ---- public methods ---------------------------------------------------------------------------

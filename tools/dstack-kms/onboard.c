@@ -82,15 +82,17 @@ int kms_keep(const kms *k, const char *domain, const kms_keys *keys, dstack_byte
                             bootstrap_info, err);
 }
 
+static int record_made(kms *k, dstack_error *err) {
+    kms_record_of record = {.kind = KMS_RECORD_ADMIN, .what = "root keys made"};
+    return kms_record(k, &record, 0, err);
+}
+
 static int auto_bootstrap(kms *k, const char *domain, dstack_error *err) {
     DSTACK_AUTO(kms_keys) kms_keys keys = {0};
     int rc = may_bootstrap(k, domain, err);
     rc = rc != 0 ? rc : kms_keys_make(&keys, err);
-    rc = rc != 0 ? rc : kms_keep(k, domain, &keys, (dstack_bytes){0}, err);
-    if (rc == 0) {
-        LOG_INFO("root keys made", "domain", domain);
-    }
-    return rc;
+    rc = rc != 0 ? rc : record_made(k, err);
+    return rc != 0 ? rc : kms_keep(k, domain, &keys, (dstack_bytes){0}, err);
 }
 
 /* The text of bootstrap-info.json. */
@@ -119,11 +121,8 @@ static int bootstrap(kms *k, const char *domain, Kms__BootstrapResponse *out, ds
         rpc_set_bytes(&out->attestation, bytes_of_buf(&evidence));
     }
     rc = rc != 0 ? rc : describe(out, &info, err);
-    rc = rc != 0 ? rc : kms_keep(k, domain, &keys, bytes_of_buf(&info), err);
-    if (rc == 0) {
-        LOG_INFO("root keys made", "domain", domain);
-    }
-    return rc;
+    rc = rc != 0 ? rc : record_made(k, err);
+    return rc != 0 ? rc : kms_keep(k, domain, &keys, bytes_of_buf(&info), err);
 }
 
 /* ---- methods ----------------------------------------------------------------------------------
@@ -145,9 +144,6 @@ static int rpc_onboard(rpc_call *call, dstack_error *err) {
     pthread_mutex_lock(&s->lock);
     int rc = kms_replicate(s->kms, in, k256, err);
     pthread_mutex_unlock(&s->lock);
-    log_write(rc == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-              rc == 0 ? "root keys copied" : "root keys not copied", "source", in->source_url,
-              "domain", in->domain, "reason", rc == 0 ? NULL : err->message, NULL);
     if (rc == 0) {
         rpc_set_bytes(&((Kms__OnboardResponse *)call->response)->k256_pubkey,
                       bytes_of(k256, sizeof k256));
@@ -316,6 +312,7 @@ int kms_onboard(kms *k, dstack_error *err) {
     bool exists = false;
     int rc = kms_store_lock(dir, &k->store_lock, err);
     rc = rc != 0 ? rc : kms_store_recover(dir, err);
+    rc = rc != 0 ? rc : kms_audit_open(k, err);
     rc = rc != 0 ? rc : kms_store_exists(dir, &exists, err);
     if (rc != 0 || exists) {
         return rc;

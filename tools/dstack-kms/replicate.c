@@ -15,7 +15,6 @@
 #include "crypto/ecdsa.h"
 #include "crypto/hash.h"
 #include "kms.h"
-#include "service/log.h"
 #include "x509/cert.h"
 
 #define ANSWER_LIMIT ((size_t)1 << 20)
@@ -372,6 +371,13 @@ int kms_replicate(kms *k, const Kms__OnboardRequest *in, uint8_t k256_public[33]
     }
     rc = rc != 0 ? rc : take_keys(&s, in, answer, &keys, k256_public, err);
     rpc_free_message((ProtobufCMessage *)answer);
+    /* The record first: keys that are there were told about. */
+    kms_record_of record = {.kind = KMS_RECORD_ONBOARD,
+                            .verified = s.verified,
+                            .requester = s.seen ? s.spki_hash : NULL,
+                            .peer = in->source_url,
+                            .what = "root keys from this KMS"};
+    rc = kms_record(k, &record, rc, err);
     rc = rc != 0 ? rc : kms_keep(k, in->domain, &keys, (dstack_bytes){0}, err);
     return rc != 0 ? error_prefix(err, rc, "Failed to onboard") : 0;
 }

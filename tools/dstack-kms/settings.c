@@ -38,6 +38,8 @@ static const config_key keys[] = {
      "registers must follow from the image that vm_config names; false needs --insecure-dev"},
     {"core.sign.reserved_names", CONFIG_LIST, "",
      "host names (and all below them) that only the gateway app may have in certificates"},
+    {"core.log.dir", CONFIG_PATH, "", "folder of the audit log; empty: cert_dir/log"},
+    {"core.log.name", CONFIG_STR, "", "name of a new audit log; empty: a random one"},
     {"core.metrics.enabled", CONFIG_BOOL, "true", "serve /metrics"},
     {"core.auth_api.type", CONFIG_STR, "file", "file, webhook, or dev (needs --insecure-dev)"},
     {"core.auth_api.file.path", CONFIG_PATH, "/etc/kms/allow.yaml",
