@@ -37,20 +37,6 @@ struct tlog_store {
 /* ---- paths ------------------------------------------------------------------------------------
  */
 
-/* 1234067 is x001/x234/067. */
-static void put_number(dstack_buf *out, uint64_t number) {
-    uint64_t parts[8] = {0};
-    size_t count = 0;
-    do {
-        parts[count++] = number % 1000;
-        number /= 1000;
-    } while (number > 0 && count < sizeof parts / sizeof parts[0]);
-    while (count > 1) {
-        buf_put_fmt(out, "x%03u/", (unsigned)parts[--count]);
-    }
-    buf_put_fmt(out, "%03u", (unsigned)parts[0]);
-}
-
 static char *tile_path(const tlog_store *store, int level, uint64_t number) {
     dstack_buf path = {0};
     if (level == ENTRIES) {
@@ -58,7 +44,7 @@ static char *tile_path(const tlog_store *store, int level, uint64_t number) {
     } else {
         buf_put_fmt(&path, "%s/tile/%d/", store->dir, level);
     }
-    put_number(&path, number);
+    tlog_put_tile(&path, number);
     return buf_detach_text(&path);
 }
 

@@ -16,4 +16,7 @@ typedef struct tlog_frontier {
 void tlog_frontier_add(tlog_frontier *f, const dstack_tlog_hash *leaf);
 void tlog_frontier_root(const tlog_frontier *f, dstack_tlog_hash *out);
 
+/* A tile's number as c2sp.org/tlog-tiles writes it in paths: 1234067 is x001/x234/067. */
+void tlog_put_tile(dstack_buf *out, uint64_t number);
+
 #endif

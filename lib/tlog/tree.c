@@ -3,6 +3,7 @@
 
 #include <dstack/tlog.h>
 
+#include "base/buf.h"
 #include "base/cursor.h"
 #include "crypto/hash.h"
 #include "tlog/tlog.h"
@@ -66,4 +67,17 @@ void tlog_frontier_root(const tlog_frontier *f, dstack_tlog_hash *out) {
             any = true;
         }
     }
+}
+
+void tlog_put_tile(dstack_buf *out, uint64_t number) {
+    uint64_t parts[8] = {0};
+    size_t count = 0;
+    do {
+        parts[count++] = number % 1000;
+        number /= 1000;
+    } while (number > 0 && count < sizeof parts / sizeof parts[0]);
+    while (count > 1) {
+        buf_put_fmt(out, "x%03u/", (unsigned)parts[--count]);
+    }
+    buf_put_fmt(out, "%03u", (unsigned)parts[0]);
 }

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "client/http_client.h"
 #include "crypto/hash.h"
+#include "base/json.h"
 #include "measure/small_image.h"
 #include "service/trust.h"
 #include "service/workload.h"
