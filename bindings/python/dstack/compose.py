@@ -15,14 +15,14 @@ def compose_hash(file: bytes) -> bytes:
 
 
 class _Fields:
-    """Named values, of which those that are None are left out."""
+    """Named values, of which those that are None, or no numbers, are left out."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give the values that are set."""
         return {
             name: value.to_dict() if isinstance(value, _Fields) else value
             for name, value in vars(self).items()
-            if value is not None
+            if value is not None and _finite(value) is not None
         }
 
 
@@ -77,8 +77,8 @@ def _finite(value: Any) -> Any:
 def get_compose_hash(app_compose: AppCompose | dict[str, Any], normalize: bool = False) -> str:
     """Predict, in hex, the hash of a manifest that will be written in canonical form: keys sorted,
     numbers as JavaScript spells them. With ``normalize`` members that the runner does not use are
-    left out."""
-    if isinstance(app_compose, dict):
-        app_compose = AppCompose.from_dict(app_compose)
-    text = json.dumps(_finite(app_compose.to_dict()), ensure_ascii=False)
+    left out. A dictionary's nulls are kept, as in the file; members of an AppCompose that are None
+    are not there."""
+    members = app_compose.to_dict() if isinstance(app_compose, AppCompose) else app_compose
+    text = json.dumps(_finite(members), ensure_ascii=False)
     return native.dstack_compose_hash_canonical(text, normalize).hex()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pathlib
 import pickle
 
 import dstack
@@ -52,6 +53,16 @@ def test_manifest_hashes():
     assert dstack.get_compose_hash({"runner": "bash", "docker_compose_file": "x"}, True) == (
         "c7f0417eb52727e5c93afea6ef707d827edbc7865ecfd7886c31bb56755fdfcc"
     )
+
+
+def test_manifest_hashes_are_those_of_javascript():
+    path = pathlib.Path(__file__).parents[4] / "shared/data/agent/compose-hash-vectors.json"
+    if not path.exists():
+        pytest.skip("the shared vectors are absent")
+    for case in json.loads(path.read_text())["cases"]:
+        if case.get("javascript") and isinstance(case["input"], dict):
+            found = dstack.get_compose_hash(case["input"], case["normalize"])
+            assert found == case["javascript"], case["id"]
 
 
 def test_images_are_measured(data):
