@@ -20,6 +20,9 @@ static int read_all(int fd, const char *path, size_t limit, dstack_buf *out, dst
     size_t total = 0;
     for (;;) {
         size_t chunk = limit - total < 65536 ? limit - total + 1 : 65536;
+        if (out->cap - out->len > 0 && out->cap - out->len < chunk) {
+            chunk = out->cap - out->len; /* the room that the file's size asked for */
+        }
         buf_reserve(out, chunk);
         if (out->failed) {
             return buf_check(out, err);
@@ -57,6 +60,9 @@ int file_read(const char *path, size_t limit, dstack_buf *out, dstack_error *err
     }
     if (S_ISDIR(info.st_mode)) {
         return error_set(err, DSTACK_E_IO, "%s is a folder, not a file", path);
+    }
+    if (S_ISREG(info.st_mode) && info.st_size > 0 && (uintmax_t)info.st_size <= limit) {
+        buf_reserve(out, (size_t)info.st_size + 1); /* growing large files would copy them often */
     }
     return read_all(fd, path, limit, out, err);
 }

@@ -68,7 +68,6 @@ static void write_document(const document *doc, dstack_buf *out) {
 static int document_of_image(const dstack_image *image, document *doc, dstack_error *err) {
     memset(doc, 0, sizeof *doc);
     tdvf metadata;
-    DSTACK_AUTO(buf) dstack_buf patched = {0};
     const dstack_bytes kernel = bytes_of_buf(&image->kernel);
     doc->kernel_header_normalized = image->kernel_header_normalized;
     memcpy(doc->inputs.cfv, measure_cfv_reference, sizeof doc->inputs.cfv);
@@ -76,10 +75,11 @@ static int document_of_image(const dstack_image *image, document *doc, dstack_er
     if ((rc = tdvf_parse(&metadata, bytes_of_buf(&image->firmware), err)) != 0 ||
         (rc = td_hob_layout_of(&metadata, &doc->layout, err)) != 0 ||
         (image->cfv_from_file && (rc = tdvf_cfv_digest(&metadata, doc->inputs.cfv, err)) != 0) ||
-        (rc = kernel_patch_header(kernel, image->initrd.len, DOCUMENT_MEMORY_SIZE,
-                                  KERNEL_XLF_ABOVE_4G, &patched, err)) != 0 ||
-        (rc = kernel_authenticode(image->kernel_header_normalized ? kernel : bytes_of_buf(&patched),
-                                  HASH_SHA384, doc->inputs.kernel, err)) != 0 ||
+        (rc = doc->kernel_header_normalized
+                  ? kernel_authenticode(kernel, HASH_SHA384, doc->inputs.kernel, err)
+                  : kernel_authenticode_patched(kernel, image->initrd.len, DOCUMENT_MEMORY_SIZE,
+                                                KERNEL_XLF_ABOVE_4G, HASH_SHA384,
+                                                doc->inputs.kernel, err)) != 0 ||
         (rc = measure_cmdline_digest(bytes_of_buf(&image->cmdline), doc->inputs.cmdline, err)) !=
             0) {
         return rc;

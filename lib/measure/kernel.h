@@ -17,13 +17,14 @@
 int kernel_initrd_address(dstack_bytes kernel, uint64_t initrd_size, uint64_t memory_size,
                           unsigned xlf_bit, uint32_t *out, dstack_error *err);
 
-/* Appends the kernel with the header fields filled as QEMU up to 10.1 does before it hands the file
- * to the firmware. */
-int kernel_patch_header(dstack_bytes kernel, uint64_t initrd_size, uint64_t memory_size,
-                        unsigned xlf_bit, dstack_buf *out, dstack_error *err);
-
 /* Authenticode digest of a PE file (Windows Authenticode Portable Executable Signature Format, as
  * EDK2 computes it). out takes hash_size(algorithm) bytes. */
 int kernel_authenticode(dstack_bytes pe, hash_algorithm algorithm, uint8_t *out, dstack_error *err);
+
+/* The same of a kernel whose header fields are filled as QEMU up to 10.1 does before it hands the file
+ * to the firmware. */
+int kernel_authenticode_patched(dstack_bytes kernel, uint64_t initrd_size, uint64_t memory_size,
+                                unsigned xlf_bit, hash_algorithm algorithm, uint8_t *out,
+                                dstack_error *err);
 
 #endif

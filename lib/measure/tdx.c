@@ -32,13 +32,10 @@ static int measure_kernel(const dstack_image *image, const dstack_vm_shape *shap
         out->kernel_source = "kernel file, whose header is normalised";
         return kernel_authenticode(kernel, HASH_SHA384, out->kernel, err);
     }
-    DSTACK_AUTO(buf) dstack_buf patched = {0};
-    int rc;
     out->kernel_source = "kernel file with the header that the loader fills in";
-    if ((rc = kernel_patch_header(kernel, image->initrd.len, shape->memory_size,
-                                  KERNEL_XLF_ABOVE_4G, &patched, err)) != 0 ||
-        (rc = kernel_authenticode(bytes_of_buf(&patched), HASH_SHA384, out->kernel, err)) != 0 ||
-        qemu_patches_header(shape->qemu_version)) {
+    const int rc = kernel_authenticode_patched(kernel, image->initrd.len, shape->memory_size,
+                                               KERNEL_XLF_ABOVE_4G, HASH_SHA384, out->kernel, err);
+    if (rc != 0 || qemu_patches_header(shape->qemu_version)) {
         return rc;
     }
     out->has_kernel_distributed = true;
