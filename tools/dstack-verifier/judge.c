@@ -66,8 +66,9 @@ static int check_download(image_run *run, const char *name, const dstack_image_q
     return rc;
 }
 
-static int check_known_image(image_run *run, const dstack_image_question *question,
-                             dstack_anchor *anchor, uint8_t hash[32], dstack_error *err) {
+static int check_image(void *user, const dstack_image_question *question, dstack_anchor *anchor,
+                       uint8_t hash[32], dstack_error *err) {
+    image_run *run = user;
     DSTACK_AUTO(vm_config) dstack_vm_config config = {0};
     run->reached = true;
     int rc =
@@ -95,15 +96,6 @@ static int check_known_image(image_run *run, const dstack_image_question *questi
     if (rc == 0) {
         run->v->source = IMAGE_DOCUMENT;
     }
-    return rc;
-}
-
-/* Every way to an image's registers generates the machine's ACPI tables. */
-static int check_image(void *user, const dstack_image_question *question, dstack_anchor *anchor,
-                       uint8_t hash[32], dstack_error *err) {
-    image_run *run = user;
-    const int rc = check_known_image(run, question, anchor, hash, err);
-    run->v->acpi_recomputed = rc == 0 && question->variant == DSTACK_TEE_TDX;
     return rc;
 }
 
