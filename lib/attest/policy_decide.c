@@ -2,6 +2,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include <dstack/snp.h>
+
 #include "attest/attest.h"
 #include "attest/policy.h"
 #include "base/buf.h"
@@ -147,9 +149,16 @@ static const dstack_quote_report *quote_of(const decider *d) {
     return has ? dstack_verified_quote(d->verified) : NULL;
 }
 
+/* The root that the evidence rests on; NULL where it is not told. */
+static const dstack_anchor_info *root_of(const decider *d) {
+    const dstack_quote_report *quote = quote_of(d);
+    const dstack_snp_verdict *snp = dstack_verified_snp(d->verified);
+    return quote != NULL ? &quote->anchor : snp != NULL ? &snp->anchor : NULL;
+}
+
 static void rule_roots(decider *d) {
     const dstack_attestation_policy *p = d->policy;
-    const dstack_quote_report *quote = quote_of(d);
+    const dstack_anchor_info *root = root_of(d);
     DSTACK_AUTO(buf) dstack_buf wanted = {0}, found = {0};
     if (p->vendor_root) {
         put_next(&wanted, "vendor");
@@ -160,9 +169,9 @@ static void rule_roots(decider *d) {
     bool holds = p->vendor_root;
     if (!dstack_verified_external_root(d->verified)) {
         buf_put_str(&found, "vendor");
-    } else if (quote != NULL) {
+    } else if (root != NULL) {
         dstack_value pinned = {.len = 32};
-        memcpy(pinned.data, quote->anchor.cert_sha256, 32);
+        memcpy(pinned.data, root->cert_sha256, 32);
         put_value(&found, &pinned);
         holds = has_value(&p->pinned_roots, &pinned);
     } else {

@@ -76,6 +76,12 @@ static json_t *details(const verdict *v) {
     if (v->valid && dstack_verified_boot_info(known, &text, NULL) == 0) {
         put(d, "boot_info", parsed(&text));
     }
+    if (v->acpi_tables != NULL) {
+        put(d, "acpi_tables", json_incref(v->acpi_tables));
+    }
+    if (v->register_debug != NULL) {
+        put(d, "rtmr_debug", json_incref(v->register_debug));
+    }
     return d;
 }
 

@@ -98,6 +98,8 @@ typedef struct verdict {
     dstack_attestation_decision *decision; /* NULL without a policy, or before it was asked */
     image_source source;
     bool acpi_recomputed;
+    bool debug;                           /* asked for */
+    json_t *acpi_tables, *register_debug; /* NULL: not asked for, or nothing to tell */
     bool image_known; /* is_dev and version below come from an image's metadata */
     bool is_dev;
     char version[32];

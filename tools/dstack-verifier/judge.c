@@ -5,6 +5,7 @@
 
 #include "base/cursor.h"
 #include "base/error.h"
+#include "debug.h"
 #include "engine.h"
 
 DSTACK_AUTO_DEFINE_CLEAR(vm_config, dstack_vm_config, dstack_vm_config_clear)
@@ -19,6 +20,8 @@ void verdict_clear(verdict *v) {
     dstack_cert_free(v->cert);
     dstack_verified_free(v->verified);
     dstack_attestation_decision_free(v->decision);
+    json_decref(v->acpi_tables);
+    json_decref(v->register_debug);
     *v = (verdict){0};
 }
 
@@ -43,18 +46,27 @@ static void note_image(verdict *v, int rc, image_source source, bool is_dev, con
     if (rc == 0) {
         v->source = source;
     }
-    v->acpi_recomputed = true; /* part of the registers that the image gives */
     v->image_known = true;
     v->is_dev = is_dev;
     snprintf(v->version, sizeof v->version, "%s", version);
 }
 
+/* The legacy scheme measures a whole image: only there is something to compare. */
+static void note_debug(verdict *v, const char *dir, const dstack_vm_config *config,
+                       const dstack_image_question *question) {
+    if (v->debug && !config->lite) {
+        v->acpi_tables = debug_acpi(&config->shape);
+        v->register_debug = debug_registers(dir, &config->shape, question);
+    }
+}
+
 /* What a server gives for a hash proves that an image of that hash exists, not that anybody vouches
  * for it: the anchor stays the prover's word. */
-static int check_download(image_run *run, const char *name, const dstack_image_question *question,
-                          dstack_anchor *anchor, uint8_t hash[32], dstack_error *err) {
+static int check_download(image_run *run, const dstack_vm_config *config,
+                          const dstack_image_question *question, dstack_anchor *anchor,
+                          uint8_t hash[32], dstack_error *err) {
     DSTACK_AUTO(image_lease) image_lease lease = {.lock = -1};
-    int rc = image_store_take(run->e->store, name, &lease, err);
+    int rc = image_store_take(run->e->store, config->os_image_hash, &lease, err);
     if (rc != 0) {
         return rc;
     }
@@ -63,6 +75,7 @@ static int check_download(image_run *run, const char *name, const dstack_image_q
         *anchor = DSTACK_ANCHOR_SELF_ASSERTED;
     }
     note_image(run->v, rc, IMAGE_DOWNLOAD, lease.is_dev, lease.version);
+    note_debug(run->v, lease.path, config, question);
     return rc;
 }
 
@@ -87,10 +100,11 @@ static int check_image(void *user, const dstack_image_question *question, dstack
         note_image(run->v, rc,
                    *anchor == DSTACK_ANCHOR_REFERENCE_IMAGE ? IMAGE_FOLDER : IMAGE_DOCUMENT,
                    folder->is_dev, folder->version);
+        note_debug(run->v, folder->path, &config, question);
         return rc;
     }
     if (question->variant == DSTACK_TEE_TDX && !config.lite && run->e->store != NULL) {
-        return check_download(run, config.os_image_hash, question, anchor, hash, err);
+        return check_download(run, &config, question, anchor, hash, err);
     }
     rc = dstack_measure_image_check(NULL, question, anchor, hash, err);
     if (rc == 0) {
@@ -186,7 +200,7 @@ static void judge(engine *e, const char *vm_config, const uint8_t *report_data, 
 }
 
 void engine_judge(engine *e, const verify_request *request, int64_t now, verdict *out) {
-    *out = (verdict){.now = now};
+    *out = (verdict){.now = now, .debug = request->debug};
     if (request_attestation(request, &out->owned, &out->error) != 0) {
         refuse(out, STAGE_DECODE, "Internal error", out->error.message);
         return;

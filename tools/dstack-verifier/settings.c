@@ -4,7 +4,9 @@
 
 #include <dstack/collateral.h>
 
+#include "base/cursor.h"
 #include "base/error.h"
+#include "base/file.h"
 
 static const config_key keys[] = {
     {"address", CONFIG_STR, "0.0.0.0", "IP address of the listener (plain HTTP), or unix:<path>"},
@@ -78,6 +80,18 @@ static int check_images(const service_config *config, dstack_error *err) {
                : out_of_range("image_cache_dir", "a folder", err);
 }
 
+static int check_policy(const service_config *config, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    DSTACK_AUTO(policy) dstack_attestation_policy *policy = NULL;
+    const char *path = config_str(config, "policy");
+    if (path[0] == '\0') {
+        return 0;
+    }
+    int rc = file_read(path, DSTACK_ATTESTATION_POLICY_MAX, &text, err);
+    rc = rc != 0 ? rc : dstack_attestation_policy_parse(&policy, bytes_of_buf(&text), err);
+    return error_prefix(err, rc, "%s", path);
+}
+
 int verifier_settings_check(const service_config *config, bool insecure_dev, dstack_error *err) {
     int64_t port = config_int(config, "port");
     if (port == 0) {
@@ -116,7 +130,8 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
     if (lifetime < 1000 || lifetime > (int64_t)86400000) {
         return out_of_range("ear.lifetime", "1s to 1d", err);
     }
-    return check_images(config, err);
+    int rc = check_images(config, err);
+    return rc != 0 ? rc : check_policy(config, err);
 }
 
 void verifier_settings_engine(const service_config *config, engine_options *out) {

@@ -170,6 +170,17 @@ sec_26_a_listed_image_rests_on_the_policy_when_the_registers_follow_from_it(void
     dstack_verified_free(v);
 }
 
+static void a_pinned_root_of_another_vendor_is_known_by_its_hash_too(void **state) {
+    dstack_verified *v = result();
+    v->variant = DSTACK_TEE_SEV_SNP;
+    memset(v->snp.anchor.cert_sha256, 0xdd, 32);
+    v->snp.anchor.builtin = false;
+    expect(v, "", "hardware_roots");
+    expect(v, "hardware_roots: [" D32 "]", "");
+    expect(v, "hardware_roots: [" D32 "]\ntcb: {minimum_date: 2020-01-01}", "tcb.minimum_date");
+    dstack_verified_free(v);
+}
+
 static void bad_documents_are_errors_that_name_the_key(void **state) {
     static const row bad[] = {
         {"", "version"},
@@ -240,6 +251,7 @@ int main(void) {
         cmocka_unit_test(without_a_word_only_up_to_date_evidence_under_the_vendors_root_passes),
         cmocka_unit_test(
             sec_26_a_listed_image_rests_on_the_policy_when_the_registers_follow_from_it),
+        cmocka_unit_test(a_pinned_root_of_another_vendor_is_known_by_its_hash_too),
         cmocka_unit_test(bad_documents_are_errors_that_name_the_key),
         cmocka_unit_test(a_policy_has_a_name),
     };
