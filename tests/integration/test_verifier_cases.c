@@ -113,9 +113,9 @@ static bool differs(const char *name, bool *accepted) {
 
 /* Keys of details whose values must be equal; texts of reasons are not. */
 static const char *const compared[] = {
-    "quote_verified", "event_log_verified", "os_image_hash_verified", "tee_variant",
-    "report_data",    "tcb_status",         "advisory_ids",           "key_provider",
-    "app_info",       "boot_info",          "os_image_is_dev",        "os_image_version",
+    "quote_verified",  "event_log_verified", "os_image_hash_verified", "tee_variant", "report_data",
+    "tcb_status",      "advisory_ids",       "key_provider",           "app_info",    "boot_info",
+    "os_image_is_dev", "os_image_version",   "acpi_tables_verified",
 };
 
 static size_t compare_details(const char *name, const json_t *ours, const json_t *theirs) {

@@ -46,6 +46,7 @@ static void note_image(verdict *v, int rc, image_source source, bool is_dev, con
     if (rc == 0) {
         v->source = source;
     }
+    v->acpi_recomputed = true; /* part of the registers that an image gives */
     v->image_known = true;
     v->is_dev = is_dev;
     snprintf(v->version, sizeof v->version, "%s", version);
