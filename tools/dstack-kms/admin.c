@@ -123,6 +123,21 @@ static void call_method(http_request *request, http_response *response, void *us
     }
 }
 
+static void page(http_request *request, http_response *response, void *user) {
+    const char *name = http_request_capture(request, 0);
+    if (has_token(request, response, user)) {
+        kms_page_file(response, name != NULL ? name : "index.html");
+    }
+}
+
+static void state(http_request *request, http_response *response, void *user) {
+    const rpc_binding *binding = user;
+    if (has_token(request, response, binding)) {
+        DSTACK_AUTO(json) json_t *all = kms_page_state(binding->app);
+        http_response_json(response, 200, all);
+    }
+}
+
 static void other_paths(http_request *request, http_response *response, void *user) {
     if (has_token(request, response, user)) {
         http_response_text(response, 404, "Not Found\n");
@@ -188,14 +203,17 @@ int kms_admin_open(kms *k, dstack_error *err) {
                                      .realm = "dstack-kms admin"};
     k->admin_routes[0] = (http_route){
         "*", "/prpc/*", call_method, &k->admin_binding, (size_t)1 << 20, HTTP_ROUTE_TAKES_OVERSIZE};
-    k->admin_routes[1] = (http_route){"*", "/**", other_paths, &k->admin_binding, 4096, 0};
+    k->admin_routes[1] = (http_route){"GET", "/", page, &k->admin_binding, 4096, 0};
+    k->admin_routes[2] = (http_route){"GET", "/page/*", page, &k->admin_binding, 4096, 0};
+    k->admin_routes[3] = (http_route){"GET", "/status", state, &k->admin_binding, 4096, 0};
+    k->admin_routes[4] = (http_route){"*", "/**", other_paths, &k->admin_binding, 4096, 0};
     snprintf(address, sizeof address, "%s:%lld", config_str(k->config, "core.admin.address"),
              (long long)config_int(k->config, "core.admin.port"));
     http_listener_config listener = {.name = "admin",
                                      .address = address,
                                      .tls = k->admin_tls,
                                      .routes = k->admin_routes,
-                                     .route_count = 2,
+                                     .route_count = 5,
                                      .user = k,
                                      .limits = {.connections = 64}};
     rc = http_server_listen(k->server, &listener, err);

@@ -44,7 +44,7 @@ typedef struct kms {
     http_tls *admin_tls;
     uint8_t admin_token_hash[32];
     rpc_binding admin_binding;
-    http_route admin_routes[2];
+    http_route admin_routes[5];
     tlog_store *log;
     uint8_t node_id[32];     /* SHA-256 of the log's key */
     dstack_buf log_evidence; /* encoded attestation of that key */
@@ -143,6 +143,9 @@ int kms_hash_evidence(const dstack_attestation *evidence, uint8_t out[32], dstac
 /* Opens the log, and puts its newest entries into what is recent. */
 int kms_audit_open(kms *k, dstack_error *err);
 void kms_audit_close(kms *k);
+/* The page of the admin listener (page.c). */
+void kms_page_file(http_response *response, const char *name);
+json_t *kms_page_state(kms *k);
 /* Makes evidence for the log's key, with which it is served. */
 int kms_audit_attest(kms *k, dstack_error *err);
 /* http_handler of GET /log/..., user is the kms. */
