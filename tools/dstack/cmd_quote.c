@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cli_trust.h"
+#include "tcb_view.h"
 #include "verify/dcap/collateral.h"
 #include "verify/dcap/policy.h"
 
@@ -182,8 +183,34 @@ static int take_collateral(struct cli *cli, dstack_bytes quote, dstack_verifier 
     return rc != 0 ? rc : dstack_collateral_fetch(out, quote, &from.servers, err);
 }
 
+/* Where the platform stands, and where the coming collateral would put it. */
+static int explain(struct cli *cli, dstack_bytes quote, dstack_verifier *verifier,
+                   dstack_collateral *collateral, const dstack_policy *policy, json_t **out,
+                   dstack_error *err) {
+    DSTACK_AUTO(collateral) dstack_collateral *next = NULL;
+    DSTACK_AUTO(json) json_t *now = tcb_explain(quote, collateral, err);
+    if (now != NULL) {
+        json_object_set_new(now, "verdict",
+                            tcb_verdict(cli, quote, verifier, collateral, policy, NULL));
+    }
+    int rc = now == NULL ? DSTACK_E_FORMAT : tcb_next_collateral(cli, quote, verifier, &next, err);
+    if (rc == 0 && next != NULL) {
+        json_t *then = tcb_explain(quote, next, err);
+        rc = then == NULL ? DSTACK_E_FORMAT : 0;
+        json_object_set_new(now, "next", then);
+        if (rc == 0) {
+            json_object_set_new(then, "verdict",
+                                tcb_verdict(cli, quote, verifier, next, policy, NULL));
+        }
+    }
+    if (rc == 0) {
+        *out = json_incref(now);
+    }
+    return rc;
+}
+
 static int verify_into(struct cli *cli, dstack_bytes quote, const dstack_policy *policy,
-                       dstack_quote_report *report, dstack_error *err) {
+                       dstack_quote_report *report, json_t **explained, dstack_error *err) {
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
     DSTACK_AUTO(verifier) dstack_verifier *verifier = NULL;
     uint8_t data[64];
@@ -198,8 +225,24 @@ static int verify_into(struct cli *cli, dstack_bytes quote, const dstack_policy 
     if (rc == 0) {
         dstack_quote_expectations want = {.report_data = given ? data : NULL, .policy = policy};
         rc = dstack_verifier_check_with(verifier, quote, collateral, &want, cli->now, report, err);
+        if (cli_has(cli, "explain")) {
+            dstack_error own = {0};
+            int explained_rc =
+                explain(cli, quote, verifier, collateral, policy, explained, rc == 0 ? err : &own);
+            rc = rc != 0 ? rc : explained_rc;
+        }
     }
     return rc;
+}
+
+static void print_explained(struct cli *cli, const json_t *explained) {
+    const json_t *next = json_object_get(explained, "next");
+    cli_heading(cli, "Where the platform stands");
+    tcb_explain_print(cli, explained);
+    if (next != NULL) {
+        cli_heading(cli, "What comes next would make of it");
+        tcb_explain_print(cli, next);
+    }
 }
 
 /* The quote is true; a refusal, if any, is the caller's own demand. */
@@ -211,6 +254,7 @@ static bool is_verified(int rc) {
 static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf raw = {0};
     DSTACK_AUTO(policy) dstack_policy *policy = NULL;
+    DSTACK_AUTO(json) json_t *explained = NULL;
     dstack_quote_report report;
     if (!cli_has(cli, "collateral") && !cli_has(cli, "pccs")) {
         return cli_usage(err, "--collateral FILE or --pccs URL is needed");
@@ -220,7 +264,13 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
         rc = cli_read_policy(cli_value(cli, "policy", NULL), &policy, err);
     }
     if (rc == 0) {
-        rc = verify_into(cli, bytes_of_buf(&raw), policy, &report, err);
+        rc = verify_into(cli, bytes_of_buf(&raw), policy, &report, &explained, err);
+    }
+    if (rc != 0 && explained != NULL) {
+        cli_detail(cli, "explain", json_incref(explained));
+        if (!cli->json) {
+            print_explained(cli, explained);
+        }
     }
     if (!is_verified(rc)) {
         return rc;
@@ -234,9 +284,15 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
         return rc;
     }
     if (cli->json) {
+        if (explained != NULL) {
+            json_object_set(object, "explain", explained);
+        }
         return cli_print_json(cli, object, err);
     }
     print_report(cli, &report, object);
+    if (explained != NULL) {
+        print_explained(cli, explained);
+    }
     return 0;
 }
 
@@ -291,6 +347,9 @@ static const struct cli_option verify_options[] = {
     {"allow-service-td", 0, NULL, "let TDs with a bound service TD pass"},
     {"enforce-names", 0, NULL, "demand the certificate names of Intel's PKI"},
     {"no-enforce-names", 0, NULL, "do not demand them (the default with --root)"},
+    {"explain", 0, NULL, "say how far behind the platform is, and until when --policy takes it"},
+    {"at", 0, "UNIX", "with --explain: what --policy says at this date"},
+    TCB_NEXT_OPTIONS,
     {"compat", 0, NULL, "waive every rule that the reference verifier does not have"},
     {"compat-rule", 0, "NAME", "waive this one (repeat for more)"},
     {NULL, 0, NULL, NULL},

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include <dstack/outlook.h>
 #include <dstack/verifier.h>
 
 #include "base/cursor.h"
@@ -219,4 +220,43 @@ int dstack_policy_decide(const dstack_policy *policy, const dstack_quote_report 
                          int64_t now, dstack_error *err) {
     int rc = check_levels(policy, report, now, err);
     return rc != 0 ? rc : check_flags(policy, &report->pck, err);
+}
+
+/* ---- outlook ---- */
+
+/* The first second after a grace period; false when it has no end. */
+static bool grace_end(bool has_date, int64_t date, uint64_t grace, int64_t *end) {
+    if (!has_date || grace >= (uint64_t)(INT64_MAX - date)) {
+        return false;
+    }
+    *end = date + (int64_t)grace + 1;
+    return true;
+}
+
+static void sooner(dstack_quote_outlook *out, int64_t end, dstack_status cause) {
+    if (!out->ends || end < out->end) {
+        out->ends = true;
+        out->end = end;
+        out->cause = cause;
+    }
+}
+
+void dstack_policy_outlook(const dstack_policy *p, const dstack_quote_report *report, int64_t at,
+                           dstack_quote_outlook *out) {
+    dstack_quote_report r = *report;
+    int64_t end;
+    r.earliest_expiration_date = INT64_MAX;
+    *out = (dstack_quote_outlook){.decision = dstack_policy_decide(p, &r, at, NULL)};
+    if (out->decision != 0) {
+        return;
+    }
+    if ((r.platform_status == DSTACK_TCB_OUT_OF_DATE ||
+         r.platform_status == DSTACK_TCB_OUT_OF_DATE_CONFIGURATION_NEEDED) &&
+        grace_end(r.has_platform_tcb_date, r.platform_tcb_date, p->platform_grace, &end)) {
+        sooner(out, end, DSTACK_E_DCAP_POLICY_PLATFORM_AGE);
+    }
+    if (r.qe_status == DSTACK_TCB_OUT_OF_DATE &&
+        grace_end(r.has_qe_tcb_date, r.qe_tcb_date, p->qe_grace, &end)) {
+        sooner(out, end, DSTACK_E_DCAP_POLICY_QE_AGE);
+    }
 }

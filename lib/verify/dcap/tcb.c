@@ -105,7 +105,7 @@ void dcap_levels_sort(dcap_levels *levels) {
 
 /* TDX components 0 and 1 are the module's svn and version: from version 1 on they are judged by the
  * module's own identity instead (Intel TDX DCAP, "TCB status evaluation"). */
-static unsigned first_tdx_component(const uint8_t *tee_tcb_svn) {
+unsigned dcap_first_tdx_component(const uint8_t *tee_tcb_svn) {
     return tee_tcb_svn[1] > 0 ? 2 : 0;
 }
 
@@ -121,7 +121,7 @@ static bool reaches(const dcap_platform_tcb *platform, const dcap_level *level) 
     if (platform->tee_tcb_svn == NULL) {
         return true;
     }
-    for (unsigned i = first_tdx_component(platform->tee_tcb_svn); i < DCAP_COMPONENTS; i++) {
+    for (unsigned i = dcap_first_tdx_component(platform->tee_tcb_svn); i < DCAP_COMPONENTS; i++) {
         if (platform->tee_tcb_svn[i] < level->tdx.svn[i]) {
             return false;
         }
@@ -158,7 +158,7 @@ static void level_shortfall(const dcap_level *level, const dcap_platform_tcb *pl
     if (platform->tee_tcb_svn == NULL) {
         return;
     }
-    for (unsigned i = first_tdx_component(platform->tee_tcb_svn); i < DCAP_COMPONENTS; i++) {
+    for (unsigned i = dcap_first_tdx_component(platform->tee_tcb_svn); i < DCAP_COMPONENTS; i++) {
         if (platform->tee_tcb_svn[i] < level->tdx.svn[i]) {
             say(out, size, "%sTDX component %u is %u, %u needed", join, i, platform->tee_tcb_svn[i],
                 level->tdx.svn[i]);
@@ -233,7 +233,7 @@ static bool decode_module(const dcap_module *module, module_values *out) {
            hex_decode_bytes(module->attributes_mask, out->mask, 8, NULL) == 0;
 }
 
-static const dcap_module *find_module(const dcap_tcb_info *info, unsigned version) {
+const dcap_module *dcap_module_find(const dcap_tcb_info *info, unsigned version) {
     static const char digits[] = "0123456789ABCDEF";
     const char id[] = {'T', 'D', 'X', '_', digits[version >> 4 & 15], digits[version & 15], '\0'};
     for (size_t i = 0; i < info->module_count; i++) {
@@ -272,7 +272,7 @@ int dcap_module_match(const dcap_tcb_info *info, const uint8_t *tee_tcb_svn,
     bool skip =
         version > 0 && info->module_count == 0 && dcap_waive(compat, DSTACK_COMPAT_NO_IDENTITIES);
     if (version > 0 && !skip) {
-        identity = find_module(info, version);
+        identity = dcap_module_find(info, version);
         if (identity == NULL || !decode_module(identity, &want)) {
             return error_set(err, DSTACK_E_DCAP_TDX_MODULE,
                              "TDX module: the TCB info has no well-formed identity TDX_%02X",

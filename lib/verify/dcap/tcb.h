@@ -31,6 +31,11 @@ int dcap_module_match(const dcap_tcb_info *info, const uint8_t *tee_tcb_svn,
                       const dstack_td_report *td, dcap_compat *compat, const dcap_level **level,
                       dstack_error *err);
 
+/* TDX components before this one are not compared: from module version 1 on its identity has them. */
+unsigned dcap_first_tdx_component(const uint8_t *tee_tcb_svn);
+/* The identity of a module version, or NULL. */
+const dcap_module *dcap_module_find(const dcap_tcb_info *info, unsigned version);
+
 /* The first level with isvsvn not above svn, or NULL. */
 const dcap_level *dcap_svn_match(const dcap_levels *levels, uint16_t svn);
 

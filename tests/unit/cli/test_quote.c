@@ -6,9 +6,9 @@
 #include "verify/dcap/quote_build.h"
 #include "x509/pem.h"
 
-extern const struct cli_command cli_command_quote;
+extern const struct cli_command cli_command_quote, cli_command_fleet;
 
-static const struct cli_command *const children[] = {&cli_command_quote, NULL};
+static const struct cli_command *const children[] = {&cli_command_quote, &cli_command_fleet, NULL};
 static const struct cli_command root = {
     .name = "dstack", .summary = "test", .children = children, .max_args = -1};
 
@@ -232,6 +232,150 @@ static void waived_rules_are_named_in_the_report(void **state) {
     unlink(path);
 }
 
+/* The made platform's collateral after a TCB recovery: SGX component 0 must be 4. */
+static void write_next(const char *path) {
+    DSTACK_AUTO(made) made m;
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    dstack_error err = {0};
+    made_spec s;
+    made_spec_init(&s);
+    s.tcb_edits[0] = "\"sgxtcbcomponents\":[{\"svn\":3}";
+    s.tcb_edits[1] =
+        "\"sgxtcbcomponents\":[{\"svn\":4,\"category\":\"BIOS\",\"type\":\"Microcode\"}";
+    s.tcb_edits[2] = "\"tcbEvaluationDataNumber\":18";
+    s.tcb_edits[3] = "\"tcbEvaluationDataNumber\":19";
+    made_build(&s, &m);
+    assert_ok(dstack_collateral_to_json(m.collateral, false, &text, &err), err);
+    write_file(path, bytes_of_buf(&text));
+}
+
+#define RECOVERY ((int64_t)1772323200) /* tcbDate of made levels, 2026-03-01 */
+#define YEAR ((int64_t)365 * 86400)
+
+static long long number_at(const json_t *object, const char *key) {
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void explain_says_what_a_platform_lacks_now_and_next(void **state) {
+    const files *f = *state;
+    char next[96];
+    DSTACK_AUTO(json) json_t *d = NULL;
+    snprintf(next, sizeof next, "%s/next.json", f->folder);
+    write_next(next);
+    assert_int_equal(RUN(&d, "quote", "verify", f->quote, "--collateral", f->collateral, "--root",
+                         f->der, "--explain", "--next", next),
+                     0);
+    const json_t *now = json_object_get(d, "explain"), *then = json_object_get(now, "next");
+    const json_t *platform = json_object_get(now, "platform");
+    assert_string_equal(at(d, "status", NULL), "UpToDate");
+    assert_int_equal(number_at(platform, "level"), 1);
+    assert_int_equal(number_at(platform, "levels"), 2);
+    assert_int_equal(json_array_size(json_object_get(platform, "gaps")), 0);
+    assert_string_equal(at(platform, "tcb_date", NULL), "2026-03-01T00:00:00Z");
+    assert_int_equal(number_at(json_object_get(now, "module"), "svn"), 5);
+    assert_int_equal(number_at(json_object_get(now, "qe"), "best_svn"), 8);
+    assert_int_equal(number_at(then, "eval_data_number"), 19);
+    assert_string_equal(at(then, "verdict", "status"), "OutOfDate");
+    platform = json_object_get(then, "platform");
+    assert_int_equal(number_at(platform, "level"), 2);
+    const json_t *gap = json_array_get(json_object_get(platform, "gaps"), 0);
+    assert_int_equal(json_array_size(json_object_get(platform, "gaps")), 1);
+    assert_string_equal(at(gap, "part", NULL), "sgx");
+    assert_int_equal(number_at(gap, "index"), 0);
+    assert_int_equal(number_at(gap, "have"), 3);
+    assert_int_equal(number_at(gap, "need"), 4);
+    assert_string_equal(at(gap, "type", NULL), "Microcode");
+    unlink(next);
+}
+
+/* Also when it reaches no level at all. */
+static void explain_speaks_when_the_quote_is_refused(void **state) {
+    const files *f = *state;
+    char path[96];
+    DSTACK_AUTO(json) json_t *d = NULL;
+    DSTACK_AUTO(made) made m;
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    dstack_error err = {0};
+    made_spec s;
+    made_spec_init(&s);
+    s.tcb_edits[0] = "\"pcesvn\":5";
+    s.tcb_edits[1] = "\"pcesvn\":12";
+    s.tcb_edits[2] = "\"pcesvn\":11";
+    s.tcb_edits[3] = "\"pcesvn\":13";
+    made_build(&s, &m);
+    snprintf(path, sizeof path, "%s/high.json", f->folder);
+    assert_ok(dstack_collateral_to_json(m.collateral, false, &text, &err), err);
+    write_file(path, bytes_of_buf(&text));
+    assert_int_equal(
+        RUN(&d, "quote", "verify", f->quote, "--collateral", path, "--root", f->der, "--explain"),
+        1);
+    assert_string_equal(at(d, "error", "check"), "dcap.tcb_not_supported");
+    const json_t *platform = json_object_get(json_object_get(d, "explain"), "platform");
+    assert_true(json_is_null(json_object_get(platform, "level")));
+    assert_int_equal(number_at(json_array_get(json_object_get(platform, "gaps"), 0), "need"), 13);
+    unlink(path);
+}
+
+static void a_fleet_is_told_until_when_each_quote_is_accepted(void **state) {
+    const files *f = *state;
+    char next[96], grace[96];
+    DSTACK_AUTO(json)
+    json_t *fine = NULL, *coming = NULL, *years = NULL, *late = NULL, *debug = NULL;
+    snprintf(next, sizeof next, "%s/next.json", f->folder);
+    snprintf(grace, sizeof grace, "%s/grace.yaml", f->folder);
+    write_next(next);
+    write_file(grace, bytes_of_str("allowed_statuses: [UpToDate, OutOfDate]\n"
+                                   "platform_grace_period_secs: 31536000\n"));
+#define FLEET(d, ...)                                                                              \
+    RUN(d, "fleet", "tcb", "--root", f->der, "--collateral", f->collateral, __VA_ARGS__)
+    assert_int_equal(FLEET(&fine, f->quote, f->hex), 0);
+    assert_int_equal(json_array_size(json_object_get(fine, "quotes")), 2);
+    const json_t *one = json_array_get(json_object_get(fine, "quotes"), 0);
+    assert_string_equal(at(one, "status", NULL), "UpToDate");
+    assert_null(json_object_get(one, "until"));
+    /* the coming collateral makes it out of date, which the default policy refuses */
+    assert_int_equal(FLEET(&coming, f->quote, "--next", next), 1);
+    assert_int_equal(number_at(coming, "refused"), 0);
+    assert_int_equal(number_at(coming, "ending"), 1);
+    one = json_array_get(json_object_get(coming, "quotes"), 0);
+    assert_string_equal(at(one, "next", "refused"), "dcap.policy_status");
+    /* a policy that grants a year lets it live until then */
+    assert_int_equal(FLEET(&years, f->quote, "--next", next, "--policy", grace), 0);
+    one = json_object_get(json_array_get(json_object_get(years, "quotes"), 0), "next");
+    assert_int_equal(number_at(one, "until_unix"), RECOVERY + YEAR + 1);
+    assert_string_equal(at(one, "until", NULL), "2027-03-01T00:00:01Z");
+    assert_string_equal(at(one, "cause", NULL), "dcap.policy_platform_age");
+    assert_int_equal(number_at(one, "eval_data_number"), 17);
+    assert_int_equal(FLEET(&late, f->quote, "--next", next, "--policy", grace, "--within", "200"),
+                     1);
+    assert_int_equal(FLEET(&debug, f->quote, f->debug), 1);
+    assert_int_equal(number_at(debug, "refused"), 1);
+    one = json_array_get(json_object_get(debug, "quotes"), 1);
+    assert_string_equal(at(one, "refused", NULL), "dcap.debug");
+    unlink(next);
+    unlink(grace);
+}
+
+static void a_policy_is_asked_about_a_later_date(void **state) {
+    const files *f = *state;
+    char next[96], grace[96];
+    DSTACK_AUTO(json) json_t *before = NULL, *after = NULL;
+    snprintf(next, sizeof next, "%s/next.json", f->folder);
+    snprintf(grace, sizeof grace, "%s/grace.yaml", f->folder);
+    write_next(next);
+    write_file(grace, bytes_of_str("allowed_statuses: [UpToDate, OutOfDate]\n"
+                                   "platform_grace_period_secs: 31536000\n"));
+#define AT(d, date)                                                                                \
+    RUN(d, "fleet", "tcb", f->quote, "--root", f->der, "--collateral", next, "--policy", grace,    \
+        "--at", date)
+    assert_int_equal(AT(&before, "1803859200"), 0); /* RECOVERY + YEAR */
+    assert_int_equal(AT(&after, "1803859201"), 1);
+    const json_t *one = json_array_get(json_object_get(after, "quotes"), 0);
+    assert_string_equal(at(one, "refused", NULL), "dcap.policy_platform_age");
+    unlink(next);
+    unlink(grace);
+}
+
 static void parse_prints_every_field_nested_and_flat(void **state) {
     const files *f = *state;
     DSTACK_AUTO(json) json_t *d = NULL;
@@ -254,6 +398,10 @@ int main(void) {
         cmocka_unit_test(collateral_is_fetched_once_and_verifies_the_quote),
         cmocka_unit_test(a_nonce_is_report_data_with_zeros_after_it),
         cmocka_unit_test(waived_rules_are_named_in_the_report),
+        cmocka_unit_test(explain_says_what_a_platform_lacks_now_and_next),
+        cmocka_unit_test(explain_speaks_when_the_quote_is_refused),
+        cmocka_unit_test(a_fleet_is_told_until_when_each_quote_is_accepted),
+        cmocka_unit_test(a_policy_is_asked_about_a_later_date),
         cmocka_unit_test(parse_prints_every_field_nested_and_flat),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);

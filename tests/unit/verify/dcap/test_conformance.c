@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 
+#include <dstack/outlook.h>
 #include <dstack/verifier.h>
 
 #include "verify/dcap/collateral.h"
@@ -333,6 +334,25 @@ static void collateral_written_out_reads_back_the_same(void **state) {
     assert_int_equal(expires, 1752919235);
 }
 
+/* A real machine whose TDX 1.5 module is newer than the levels ask for. */
+static void a_real_platform_stands_where_its_levels_say(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(buf) dstack_buf quote = {0}, text = {0}, out = {0};
+    DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
+    dstack_error err = {0};
+    load_file(DATA "real/tdx_quote.bin", &quote);
+    load_file(DATA "real/tdx_quote_collateral.json", &text);
+    assert_ok(dstack_collateral_parse(&c, bytes_of_buf(&text), &err), err);
+    assert_ok(dstack_quote_explain(bytes_of_buf(&quote), c, false, &out, &err), err);
+    DSTACK_AUTO(json) json_t *o = json_parse(bytes_of_buf(&out), SIZE_MAX, "explanation", &err);
+    const json_t *platform = json_object_get(o, "platform"), *module = json_object_get(o, "module");
+    assert_string_equal(text_of(platform, "fmspc"), "b0c06f000000");
+    assert_int_equal(json_integer_value(json_object_get(platform, "level")), 1);
+    assert_string_equal(text_of(platform, "tcb_date"), "2024-03-13T00:00:00Z");
+    assert_int_equal(json_integer_value(json_object_get(module, "svn")), 6);
+    assert_int_equal(json_integer_value(json_object_get(module, "best_svn")), 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sec_32_every_case_of_the_suite_gets_the_recorded_verdict),
@@ -341,6 +361,7 @@ int main(void) {
         cmocka_unit_test(sec_32_quotes_of_real_machines_get_the_recorded_verdict),
         cmocka_unit_test(every_policy_case_gets_the_recorded_verdict),
         cmocka_unit_test(a_verifier_that_has_seen_all_other_cases_gives_the_same_verdicts),
+        cmocka_unit_test(a_real_platform_stands_where_its_levels_say),
         cmocka_unit_test(collateral_written_out_reads_back_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
