@@ -72,7 +72,8 @@ static int document_of_image(const dstack_image *image, document *doc, dstack_er
     doc->kernel_header_normalized = image->kernel_header_normalized;
     memcpy(doc->inputs.cfv, measure_cfv_reference, sizeof doc->inputs.cfv);
     int rc;
-    if ((rc = tdvf_parse(&metadata, bytes_of_buf(&image->firmware), err)) != 0 ||
+    if ((rc = measure_cmdline_check(bytes_of_buf(&image->cmdline), true, err)) != 0 ||
+        (rc = tdvf_parse(&metadata, bytes_of_buf(&image->firmware), err)) != 0 ||
         (rc = td_hob_layout_of(&metadata, &doc->layout, err)) != 0 ||
         (image->cfv_from_file && (rc = tdvf_cfv_digest(&metadata, doc->inputs.cfv, err)) != 0) ||
         (rc = doc->kernel_header_normalized

@@ -37,6 +37,10 @@ void measure_replay(dstack_measurements *measurements);
 int measure_cmdline_digest(dstack_bytes cmdline, uint8_t out[DSTACK_MEASURE_SIZE],
                            dstack_error *err);
 
+/* The root file system is bound by its hash in the command line: at most one, or which of them counts
+ * would depend on who reads it. required: exactly one. DSTACK_E_FORMAT otherwise. */
+int measure_cmdline_check(dstack_bytes cmdline, bool required, dstack_error *err);
+
 /* Memory sizes at which the kernel hash of a document holds when the header is not normalised. */
 bool measure_memory_fits_document(uint64_t memory_size);
 

@@ -68,7 +68,8 @@ int dstack_measure_tdx(const dstack_image *image, const dstack_vm_shape *shape,
                              .cfv_source = image->cfv_from_file ? "configuration volume of the file"
                                                                 : measure_cfv_reference_source};
     memcpy(inputs.cfv, measure_cfv_reference, sizeof inputs.cfv);
-    if ((rc = tdvf_parse(&metadata, bytes_of_buf(&image->firmware), err)) != 0 ||
+    if ((rc = measure_cmdline_check(bytes_of_buf(&image->cmdline), false, err)) != 0 ||
+        (rc = tdvf_parse(&metadata, bytes_of_buf(&image->firmware), err)) != 0 ||
         (rc = td_hob_layout_of(&metadata, &layout, err)) != 0 ||
         (rc = measure_td_hob(&layout, shape->memory_size, inputs.td_hob, err)) != 0 ||
         (image->cfv_from_file && (rc = tdvf_cfv_digest(&metadata, inputs.cfv, err)) != 0) ||

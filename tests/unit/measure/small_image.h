@@ -8,6 +8,8 @@
 
 #include "measure/tdvf.h"
 
+#define SMALL_ROOT "1111111111111111111111111111111111111111111111111111111111111111"
+
 /* A firmware of 16 KiB with four sections: one measured page, a configuration
  * volume, HOB pages, temporary memory. */
 static inline void small_firmware(dstack_buf *out) {
@@ -83,7 +85,8 @@ static inline void small_image_make(char *dir, const char *seed) {
     small_kernel(&kernel);
     buf_put_fmt(&metadata,
                 "{\"bios\":\"ovmf.fd\",\"kernel\":\"bzImage\",\"initrd\":\"initramfs.cpio.gz\","
-                "\"cmdline\":\"console=ttyS0 seed=%s\",\"version\":\"0.1.0\","
+                "\"cmdline\":\"console=ttyS0 seed=%s dstack.rootfs_hash=" SMALL_ROOT "\","
+                "\"version\":\"0.1.0\","
                 "\"tdvf_constants\":\"file\"}",
                 seed);
     small_file(dir, "ovmf.fd", bytes_of_buf(&firmware));

@@ -85,11 +85,49 @@ static void a_tdx_document_is_read_whole_and_alone(void **state) {
                      DSTACK_E_FORMAT);
 }
 
+static int document_with(const char *cmdline, dstack_error *err) {
+    char dir[] = "/tmp/dstack-image-XXXXXX";
+    dstack_image image = {0};
+    dstack_vm_shape shape;
+    dstack_measurements m;
+    DSTACK_AUTO(buf) dstack_buf document = {0};
+    small_image_make(dir, "cmdline");
+    assert_ok(dstack_image_load(dir, &image, err), *err);
+    buf_reset(&image.cmdline);
+    buf_put_str(&image.cmdline, cmdline);
+    dstack_vm_shape_init(&shape);
+    const int rc = dstack_measure_document(&image, &document, err);
+    /* An image without any is measured, one with two is not. */
+    assert_int_equal(dstack_measure_tdx(&image, &shape, &m, NULL),
+                     strstr(cmdline, "rootfs_hash") == NULL ? 0 : rc);
+    dstack_image_clear(&image);
+    small_image_remove(dir);
+    return rc;
+}
+
+static void the_command_line_names_one_root_file_system(void **state) {
+    static const char hash[] = "dstack.rootfs_hash=" SMALL_ROOT;
+    dstack_error err = {0};
+    char text[400];
+    assert_ok(document_with(hash, &err), err);
+    snprintf(text, sizeof text, "quiet %s  dstack.rootfs_size=4096", hash);
+    assert_ok(document_with(text, &err), err);
+    assert_int_equal(document_with("quiet", &err), DSTACK_E_FORMAT);
+    assert_int_equal(document_with("dstack.rootfs_hash=11", &err), DSTACK_E_FORMAT);
+    assert_int_equal(document_with("dstack.rootfs_hash=", &err), DSTACK_E_FORMAT);
+    snprintf(text, sizeof text, "%s0", hash);
+    assert_int_equal(document_with(text, &err), DSTACK_E_FORMAT);
+    snprintf(text, sizeof text, "%s %s", hash, hash);
+    assert_int_equal(document_with(text, &err), DSTACK_E_FORMAT);
+    assert_non_null(strstr(err.message, "2 times"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cloud_documents_are_maps_of_two_members),
         cmocka_unit_test(the_references_cloud_documents_are_equal_but_for_the_version),
         cmocka_unit_test(a_tdx_document_is_read_whole_and_alone),
+        cmocka_unit_test(the_command_line_names_one_root_file_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
