@@ -48,10 +48,14 @@ def _judge_of(context: ssl.SSLContext) -> _Judge:
     return context._judge
 
 
+_NOT_JUDGED = "the peer is not judged yet: do_handshake() comes first"
+
+
 class AttestedSocket(ssl.SSLSocket):
     """A socket whose peer was judged by its evidence; ``verified`` tells what was found."""
 
     verified: Verified | None = None
+    _judged = False
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands, and judge."""
@@ -62,12 +66,34 @@ class AttestedSocket(ssl.SSLSocket):
         except BaseException:
             self.close()
             raise
+        self._judged = True
+
+    # Reading or writing would shake hands by itself, and go on without the judgement.
+    def _need_judged(self) -> None:
+        if not self._judged:
+            raise ssl.SSLError(_NOT_JUDGED)
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        """Read from a peer that was accepted."""
+        self._need_judged()
+        return super().read(len, buffer)
+
+    def write(self, data: Any) -> int:
+        """Write to a peer that was accepted."""
+        self._need_judged()
+        return super().write(data)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send to a peer that was accepted."""
+        self._need_judged()
+        return super().send(data, flags)
 
 
 class AttestedObject(ssl.SSLObject):
     """The same for streams that do their own input and output."""
 
     verified: Verified | None = None
+    _judged = False
     _refusal: BaseException | None = None
 
     def do_handshake(self) -> None:
@@ -81,17 +107,22 @@ class AttestedObject(ssl.SSLObject):
         except BaseException as error:
             self._refusal = error
             raise
+        self._judged = True
 
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        """Read, unless the peer was refused."""
+    def _need_judged(self) -> None:
         if self._refusal is not None:
             raise self._refusal
+        if not self._judged:
+            raise ssl.SSLError(_NOT_JUDGED)
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        """Read from a peer that was accepted."""
+        self._need_judged()
         return super().read(len) if buffer is None else super().read(len, buffer)
 
     def write(self, data: Any) -> int:
-        """Write, unless the peer was refused."""
-        if self._refusal is not None:
-            raise self._refusal
+        """Write to a peer that was accepted."""
+        self._need_judged()
         return super().write(data)
 
 

@@ -65,6 +65,26 @@ def test_another_app_is_refused_before_a_byte_is_sent(server, verifier):
     assert server.requests == []
 
 
+def test_nothing_is_sent_or_read_before_the_judgement(server, verifier):
+    """OpenSSL would shake hands by itself at the first read or write."""
+    context = dstack.ratls.client_context(verifier, dstack.Expectations(app_id=bytes(20)))
+    for use in (lambda s: s.sendall(b"GET / HTTP/1.0\r\n\r\n"), lambda s: s.recv(1),
+                lambda s: s.write(b"x"), lambda s: s.recv_into(bytearray(1))):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as raw:
+            tls = context.wrap_socket(
+                raw, server_hostname="localhost", do_handshake_on_connect=False
+            )
+            with tls, pytest.raises(ssl.SSLError, match="not judged"):
+                use(tls)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    stream = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    for use in (lambda: stream.write(b"x"), lambda: stream.read(1)):
+        with pytest.raises(ssl.SSLError, match="not judged"):
+            use()
+    assert outgoing.pending == 0
+    assert server.requests == []
+
+
 def test_another_name_is_refused(server, verifier):
     context = dstack.ratls.client_context(verifier, check_hostname=True)
     with socket.create_connection(("127.0.0.1", server.server_port)) as raw:
