@@ -26,6 +26,7 @@ extern "C" {
 
 struct dstack_policy;
 struct dstack_quote_report;
+struct dstack_nitro_verdict;
 struct dstack_snp_verdict;
 struct dstack_verifier;
 
@@ -322,6 +323,8 @@ typedef struct dstack_image_question {
     dstack_tee_variant variant;        /**< Whose measurements these are. */
     const uint8_t *launch_digest;      /**< SEV-SNP: 48 bytes. */
     const uint8_t *host_data;          /**< SEV-SNP: 32 bytes. */
+    const uint8_t *image_hash;   /**< Nitro Enclave: SHA-256(PCR0 ‖ PCR1 ‖ PCR2), 32 bytes. */
+    const uint8_t *boot_pcrs[3]; /**< NitroTPM: PCR4, PCR7, PCR12, 48 bytes each. */
 } dstack_image_question;
 
 /**
@@ -342,6 +345,7 @@ typedef int (*dstack_collateral_source)(void *user, struct dstack_verifier *veri
  * Intel's is an option of the verifier (dstack/verifier.h). All are borrowed for the call. */
 typedef struct dstack_platform_roots {
     dstack_bytes snp_milan, snp_genoa, snp_turin; /**< AMD's root keys (ARK), by product. */
+    dstack_bytes nitro_enclave, nitro_tpm;        /**< AWS's. */
 } dstack_platform_roots;
 
 typedef struct dstack_attestation_options {
@@ -357,6 +361,9 @@ typedef struct dstack_attestation_options {
     dstack_image_check image; /**< May be NULL: the image claim stays self-asserted. */
     void *image_user;
     const dstack_platform_roots *roots; /**< Roots of other vendors than Intel; NULL: their own. */
+    bool self_asserted_identity; /**< Nitro Enclaves: take app id, instance id and key provider from
+                                      the sender's events, which nothing binds; their claims say
+                                      so. False: leave them empty. */
 } dstack_attestation_options;
 
 /** One claim of a verified attestation. Borrowed from it. */
@@ -377,7 +384,10 @@ typedef struct dstack_verified dstack_verified;
  * register 3 are refused. Returns the verified facts in `*out`, which the caller frees.
  *
  * Fails with DSTACK_E_REFUSED and a message naming the check, or with the quote verifier's status.
- * DSTACK_E_UNSUPPORTED for platforms that are not verified in this version; TDX and SEV-SNP are.
+ * DSTACK_E_UNSUPPORTED for platforms that are not verified in this version; TDX, SEV-SNP,
+ * Nitro Enclaves and NitroTPM are.
+ *
+ * `verifier` may be NULL where the evidence holds no Intel quote.
  *
  * SEV-SNP has no registers that grow at run time: who runs there is told by the configuration
  * document whose hash is in the signed HOST_DATA, and events that came along are ignored.
@@ -402,6 +412,10 @@ DSTACK_API const char *dstack_verified_advisory(const dstack_verified *verified,
 /** The quote verifier's report (dstack/verifier.h); NULL where the evidence is no Intel quote.
  * Borrowed. */
 DSTACK_API const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *verified);
+/** The document verifier's verdict (dstack/nitro.h); NULL where the evidence is not AWS's.
+ * Borrowed. */
+DSTACK_API const struct dstack_nitro_verdict *
+dstack_verified_nitro(const dstack_verified *verified);
 /** The report verifier's verdict (dstack/snp.h); NULL where the evidence is not SEV-SNP's.
  * Borrowed. */
 DSTACK_API const struct dstack_snp_verdict *dstack_verified_snp(const dstack_verified *verified);

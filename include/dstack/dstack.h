@@ -17,6 +17,7 @@
 #include <dstack/manifest.h>
 #include <dstack/measure.h>
 #include <dstack/measure_snp.h>
+#include <dstack/nitro.h>
 #include <dstack/policy.h>
 #include <dstack/quote.h>
 #include <dstack/refresh.h>

@@ -149,6 +149,10 @@ int attest_identity_tdx(const attest_identity_input *input, dstack_identity *out
 /* What a version 3 configuration document says: app, compose file, instance, key provider, scripts.
  * The caller has checked that its hash is signed, or knows that it is not. DSTACK_E_FORMAT. */
 int attest_identity_document(dstack_bytes document, dstack_identity *out, dstack_error *err);
+/* The part of an identity that runtime events tell: app, compose file, instance, key provider
+ * (unless boot_time), scripts. */
+int attest_identity_events(const dstack_event_log *runtime, bool boot_time, dstack_identity *out,
+                           dstack_error *err);
 /* Identity of SEV-SNP evidence: measurements of the report, the rest from the document. */
 int attest_identity_snp(const dstack_snp_report *report, dstack_bytes document,
                         const json_t *vm_config, dstack_identity *out, dstack_error *err);

@@ -106,28 +106,31 @@ static int set_provider_info(dstack_bytes info, dstack_identity *out, dstack_err
     return 0;
 }
 
+int attest_identity_events(const dstack_event_log *runtime, bool boot_time, dstack_identity *out,
+                           dstack_error *err) {
+    int rc = attest_value_set(&out->app_id, attest_claim(runtime, "app-id"), "app-id", err);
+    if (rc == 0) {
+        rc = attest_value_set(&out->compose_hash, attest_claim(runtime, "compose-hash"),
+                              "compose-hash", err);
+    }
+    if (rc == 0) {
+        rc = attest_value_set(&out->instance_id, attest_claim(runtime, "instance-id"),
+                              "instance-id", err);
+    }
+    if (rc == 0 && !boot_time) {
+        rc = set_provider_info(attest_claim(runtime, "key-provider"), out, err);
+    }
+    return rc == 0 ? collect_init_scripts(runtime, out, err) : rc;
+}
+
 int attest_identity_tdx(const attest_identity_input *in, dstack_identity *out, dstack_error *err) {
     *out = (dstack_identity){0};
     set_hash(&out->device_id, &in->device, 1);
     int rc = measure(in, out, err);
     if (rc == 0) {
-        rc = attest_value_set(&out->app_id, attest_claim(in->runtime, "app-id"), "app-id", err);
+        rc = attest_identity_events(in->runtime, in->boot_time, out, err);
     }
-    if (rc == 0) {
-        rc = attest_value_set(&out->compose_hash, attest_claim(in->runtime, "compose-hash"),
-                              "compose-hash", err);
-    }
-    if (rc == 0) {
-        rc = attest_value_set(&out->instance_id, attest_claim(in->runtime, "instance-id"),
-                              "instance-id", err);
-    }
-    if (rc == 0 && !in->boot_time) {
-        rc = set_provider_info(attest_claim(in->runtime, "key-provider"), out, err);
-    }
-    if (rc == 0) {
-        rc = attest_vm_config_image_hash(in->vm_config, &out->os_image_hash, err);
-    }
-    return rc == 0 ? collect_init_scripts(in->runtime, out, err) : rc;
+    return rc == 0 ? attest_vm_config_image_hash(in->vm_config, &out->os_image_hash, err) : rc;
 }
 
 static int identity_of_tdx(const dstack_attestation *a, bool boot_time, const json_t *vm_config,

@@ -22,7 +22,14 @@ void dstack_verified_free(dstack_verified *verified) {
     }
 }
 
+static bool is_nitro(const dstack_verified *v) {
+    return v->variant == DSTACK_TEE_NITRO_ENCLAVE || v->variant == DSTACK_TEE_AWS_NITRO_TPM;
+}
+
 const dstack_anchor_info *verified_anchor(const dstack_verified *v) {
+    if (is_nitro(v)) {
+        return &v->nitro.anchor;
+    }
     return v->variant == DSTACK_TEE_SEV_SNP ? &v->snp.anchor : &v->quote.anchor;
 }
 
@@ -57,6 +64,18 @@ static void list_platform(dstack_verified *v) {
         const dstack_snp_report *r = &v->snp.report;
         claim_register(v, "measurement", r->measurement, sizeof r->measurement, true);
         claim_register(v, "host_data", r->host_data, sizeof r->host_data, v->mr_config_bound);
+    } else if (is_nitro(v)) {
+        static const struct {
+            size_t index;
+            const char *name;
+        } shown[] = {{0, "pcr0"}, {1, "pcr1"}, {2, "pcr2"},   {4, "pcr4"},
+                     {7, "pcr7"}, {8, "pcr8"}, {12, "pcr12"}, {14, "pcr14"}};
+        for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+            if ((v->nitro.pcr_mask >> shown[i].index & 1) != 0) {
+                claim_register(v, shown[i].name, v->nitro.pcrs[shown[i].index],
+                               DSTACK_NITRO_PCR_SIZE, true);
+            }
+        }
     } else if (attest_variant_is_tdx(v->variant)) {
         const dstack_td_report *td = dstack_quote_report_td(&v->quote);
         claim_register(v, "mr_td", td->mr_td, sizeof td->mr_td, true);
@@ -75,14 +94,17 @@ int verified_list_claims(dstack_verified *v, dstack_error *err) {
     claim_bytes(v, "report_data", dstack_verified_report_data(v), DSTACK_ANCHOR_MEASURED);
     claim_value(v, "os_image_hash", &id->os_image_hash, v->image_anchor);
     list_platform(v);
-    claim_value(v, "app_id", &id->app_id, DSTACK_ANCHOR_MEASURED);
+    /* an enclave's events are bound to nothing */
+    const dstack_anchor told = v->variant == DSTACK_TEE_NITRO_ENCLAVE ? DSTACK_ANCHOR_SELF_ASSERTED
+                                                                      : DSTACK_ANCHOR_MEASURED;
+    claim_value(v, "app_id", &id->app_id, told);
     claim_value(v, "compose_hash", &id->compose_hash, DSTACK_ANCHOR_MEASURED);
-    claim_value(v, "instance_id", &id->instance_id, DSTACK_ANCHOR_MEASURED);
+    claim_value(v, "instance_id", &id->instance_id, told);
     claim_value(v, "device_id", &id->device_id, DSTACK_ANCHOR_MEASURED);
     claim_value(v, "mr_system", &id->mr_system, DSTACK_ANCHOR_MEASURED);
     claim_value(v, "mr_aggregated", &id->mr_aggregated, DSTACK_ANCHOR_MEASURED);
     if (*id->key_provider_info != '\0') {
-        claim_text(v, "key_provider", id->key_provider_info, DSTACK_ANCHOR_MEASURED);
+        claim_text(v, "key_provider", id->key_provider_info, told);
     }
     for (size_t i = 0; i < v->claim_count; i++) {
         if (v->claims[i].value == NULL) {
@@ -101,12 +123,22 @@ const dstack_identity *dstack_verified_identity(const dstack_verified *v) {
 }
 
 dstack_bytes dstack_verified_report_data(const dstack_verified *v) {
+    if (is_nitro(v)) {
+        return bytes_of(v->nitro.user_data, DSTACK_REPORT_DATA_SIZE);
+    }
     return v->variant == DSTACK_TEE_SEV_SNP
                ? bytes_of(v->snp.report.report_data, DSTACK_REPORT_DATA_SIZE)
                : dstack_quote_report_data_of(&v->quote);
 }
 
+/* Enclaves have no TCB to speak of, and no gate for one passes; what a NitroTPM runs on is AWS's to
+ * keep up to date. */
 const char *dstack_verified_tcb_status(const dstack_verified *v) {
+    if (is_nitro(v)) {
+        return v->variant == DSTACK_TEE_NITRO_ENCLAVE
+                   ? ""
+                   : dstack_tcb_status_name(DSTACK_TCB_UP_TO_DATE);
+    }
     return dstack_tcb_status_name(v->variant == DSTACK_TEE_SEV_SNP ? v->snp.status
                                                                    : v->quote.status);
 }
@@ -133,6 +165,10 @@ bool dstack_verified_external_root(const dstack_verified *v) {
 
 const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *v) {
     return attest_variant_is_tdx(v->variant) ? &v->quote : NULL;
+}
+
+const struct dstack_nitro_verdict *dstack_verified_nitro(const dstack_verified *v) {
+    return is_nitro(v) ? &v->nitro : NULL;
 }
 
 const struct dstack_snp_verdict *dstack_verified_snp(const dstack_verified *v) {

@@ -2,12 +2,13 @@
 #ifndef ATTEST_VERIFIED_H
 #define ATTEST_VERIFIED_H
 
+#include <dstack/nitro.h>
 #include <dstack/snp.h>
 #include <dstack/verifier.h>
 
 #include "attest/attest.h"
 
-#define VERIFIED_CLAIMS_MAX 24
+#define VERIFIED_CLAIMS_MAX 32
 
 typedef struct verified_claim {
     const char *name; /* static */
@@ -20,6 +21,7 @@ struct dstack_verified {
     /* The platform's own verdict; one of them is filled. */
     dstack_quote_report quote;
     dstack_snp_verdict snp;
+    dstack_nitro_verdict nitro;
     dstack_identity identity;
     dstack_anchor image_anchor;
     bool image_checked; /* the registers were held against an image or its document */
@@ -43,6 +45,12 @@ int verify_tdx(dstack_verifier *verifier, const dstack_attestation *a,
 int verify_snp(dstack_verifier *verifier, const dstack_attestation *a,
                const dstack_attestation_options *options, dstack_verified *verified,
                dstack_error *err);
+int verify_nitro(dstack_verifier *verifier, const dstack_attestation *a,
+                 const dstack_attestation_options *options, dstack_verified *verified,
+                 dstack_error *err);
+int verify_nitro_tpm(dstack_verifier *verifier, const dstack_attestation *a,
+                     const dstack_attestation_options *options, dstack_verified *verified,
+                     dstack_error *err);
 
 /* The stated report data is the signed one, the expected one, and its payload's. */
 int verify_report_data(const dstack_attestation *a, const dstack_verified *verified,
@@ -54,8 +62,12 @@ int verify_image(const dstack_image_question *asked, const json_t *vm_config,
                  const dstack_attestation_options *options, dstack_verified *verified,
                  dstack_error *err);
 
+/* The kind of key provider that the guest's event names; DSTACK_E_FORMAT. */
+int verify_provider_kind(const char *name, dstack_key_provider *out);
+
 /* The two event lists of an envelope judged against the signed registers: both agree; replays hold;
- * trusted claims are there once and of their length. */
+ * trusted claims are there once and of their length (verify_claims alone looks at those). */
+int verify_claims(const dstack_event_log *runtime, dstack_error *err);
 int verify_events(const dstack_attestation *attestation, const dstack_td_report *td,
                   dstack_error *err);
 

@@ -67,15 +67,18 @@ typedef int (*platform_verify)(dstack_verifier *verifier, const dstack_attestati
 
 static const platform_verify platforms[ATTEST_VARIANTS] = {
     [DSTACK_TEE_TDX] = verify_tdx,
+    [DSTACK_TEE_NITRO_ENCLAVE] = verify_nitro,
     [DSTACK_TEE_SEV_SNP] = verify_snp,
+    [DSTACK_TEE_AWS_NITRO_TPM] = verify_nitro_tpm,
 };
 
 int dstack_attestation_verify(struct dstack_verifier *verifier, const dstack_attestation *a,
                               const dstack_attestation_options *options, dstack_verified **out,
                               dstack_error *err) {
     *out = NULL;
-    if (verifier == NULL || options == NULL) {
-        return error_set(err, DSTACK_E_ARGUMENT, "no verifier or no options were given");
+    if (options == NULL || (verifier == NULL && attest_variant_is_tdx(a->variant))) {
+        return error_set(err, DSTACK_E_ARGUMENT,
+                         "no options, or no verifier for Intel quotes, were given");
     }
     if ((unsigned)a->variant >= ATTEST_VARIANTS || platforms[a->variant] == NULL) {
         return error_set(err, DSTACK_E_UNSUPPORTED, "verification of %s evidence is not supported",

@@ -170,13 +170,15 @@ static int check_scripts(const dstack_event_log *runtime, dstack_error *err) {
     return 0;
 }
 
+int verify_claims(const dstack_event_log *runtime, dstack_error *err) {
+    int rc = check_claims(runtime, err);
+    return rc == 0 ? check_scripts(runtime, err) : rc;
+}
+
 int verify_events(const dstack_attestation *a, const dstack_td_report *td, dstack_error *err) {
     int rc = check_agreement(a->event_log, a->runtime, err);
     if (rc == 0) {
         rc = check_replay(a, td, err);
     }
-    if (rc == 0) {
-        rc = check_claims(a->runtime, err);
-    }
-    return rc == 0 ? check_scripts(a->runtime, err) : rc;
+    return rc == 0 ? verify_claims(a->runtime, err) : rc;
 }

@@ -34,7 +34,7 @@ static int check_quote(dstack_verifier *verifier, dstack_bytes quote,
     return error_prefix(err, rc, "failed to verify TDX quote");
 }
 
-static int provider_kind(const char *name, dstack_key_provider *out) {
+int verify_provider_kind(const char *name, dstack_key_provider *out) {
     static const struct {
         const char *name;
         dstack_key_provider kind;
@@ -95,7 +95,7 @@ static int check_mr_config(const dstack_attestation *a, const dstack_td_report *
     } else if (td->mr_config_id[0] != 1) {
         return 0;
     }
-    if (rc == 0 && provider_kind(provider, &local.key_provider) != 0) {
+    if (rc == 0 && verify_provider_kind(provider, &local.key_provider) != 0) {
         rc = error_set(err, DSTACK_E_REFUSED, "unknown key provider");
     }
     if (rc == 0) {
@@ -118,7 +118,7 @@ static int check_key_provider(const dstack_identity *identity, dstack_error *err
     DSTACK_AUTO(buf) dstack_buf id = {0};
     int rc = dstack_identity_key_provider(identity, name, &id, err);
     if (rc == 0) {
-        rc = provider_kind(name, &kind);
+        rc = verify_provider_kind(name, &kind);
     }
     return rc == 0 ? 0 : error_set(err, DSTACK_E_REFUSED, "event log: key-provider is malformed");
 }

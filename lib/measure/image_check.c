@@ -6,6 +6,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hex.h"
+#include "measure/cloud.h"
 #include "measure/snp.h"
 
 #define EV_PLATFORM_CONFIG_FLAGS 10U
@@ -113,6 +114,12 @@ int dstack_measure_image_check(void *user, const dstack_image_question *question
     }
     if (question->variant == DSTACK_TEE_SEV_SNP) {
         return snp_image_answer(dir, question, anchor, image_hash, err);
+    }
+    if (question->variant == DSTACK_TEE_NITRO_ENCLAVE) {
+        return nitro_enclave_answer(question, anchor, image_hash, err);
+    }
+    if (question->variant == DSTACK_TEE_AWS_NITRO_TPM) {
+        return nitro_tpm_answer(question, anchor, image_hash, err);
     }
     if (question->mrtd == NULL) {
         return error_set(err, DSTACK_E_UNSUPPORTED, "images of %s guests are not measured here",

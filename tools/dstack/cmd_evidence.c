@@ -12,7 +12,7 @@
 const struct cli_option evidence_cli_options[] = {
     {"collateral", 0, "FILE", "collateral bundle, JSON; without it, it is fetched"},
     {"pccs", 0, "URL", "server to fetch collateral from (repeat for more, tried in order)"},
-    {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of Intel's"},
+    {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of the vendor's"},
     {"image", 0, "DIR", "guest image folder: the registers must be those of this image"},
     {"policy", 0, "FILE", "what is accepted (YAML or JSON)"},
     {"report-data", 0, "HEX", "refuse unless the evidence binds these 64 bytes"},
@@ -27,17 +27,22 @@ void evidence_options_clear(evidence_options *options) {
     *options = (evidence_options){0};
 }
 
-/* With --root the built-in root is not trusted. */
-static int open_verifier(struct cli *cli, dstack_verifier **out, dstack_error *err) {
-    DSTACK_AUTO(cli_roots) cli_roots roots = {0};
+/* With --root no vendor's own root is trusted. A root that cannot be Intel's (its key is not P-256)
+ * leaves no verifier, and Intel quotes are refused. */
+static int open_verifier(struct cli *cli, evidence_options *out, dstack_error *err) {
     const char *path = cli_value(cli, "root", NULL);
-    int rc = path == NULL ? 0 : cli_read_roots(path, &roots, err);
+    int rc = path == NULL ? 0 : cli_read_roots(path, &out->roots, err);
     const dstack_verifier_options options = {
-        .roots = roots.roots,
-        .root_count = roots.count,
+        .roots = out->roots.roots,
+        .root_count = out->roots.count,
         .no_builtin_root = path != NULL,
     };
-    return rc == 0 ? dstack_verifier_new(out, &options, err) : rc;
+    if (rc == 0 && path != NULL) {
+        const dstack_bytes root = out->roots.roots[0].cert;
+        out->platform_roots = (dstack_platform_roots){root, root, root, root, root};
+    }
+    rc = rc == 0 ? dstack_verifier_new(&out->verifier, &options, err) : rc;
+    return rc == DSTACK_E_DCAP_ROOT_CA_FORMAT && out->roots.count == 1 ? 0 : rc;
 }
 
 static int fetch(void *user, dstack_verifier *verifier, dstack_bytes quote, dstack_error *err) {
@@ -82,8 +87,8 @@ static int read_policy(const char *path, evidence_options *out, dstack_error *er
 int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *err) {
     bool bound = false;
     dstack_collateral_source source = NULL;
-    int rc = open_verifier(cli, &out->verifier, err);
-    if (rc == 0) {
+    int rc = open_verifier(cli, out, err);
+    if (rc == 0 && out->verifier != NULL) {
         rc = choose_collateral(cli, out, &source, err);
     }
     if (rc == 0 && cli_has(cli, "policy")) {
@@ -109,6 +114,8 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         .collateral = source,
         .collateral_user = &out->servers,
         /* a policy may name the image: then the registers are held against it also without a copy */
+        .roots = cli_has(cli, "root") ? &out->platform_roots : NULL,
+        .self_asserted_identity = !cli_has(cli, "policy"), /* shown as what it is */
         .image = image == NULL && out->whole == NULL ? NULL : dstack_measure_image_check,
         .image_user = (void *)image,
     };

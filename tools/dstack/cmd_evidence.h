@@ -17,7 +17,9 @@ DSTACK_AUTO_DEFINE(decision, dstack_attestation_decision, dstack_attestation_dec
 extern const struct cli_option evidence_cli_options[];
 
 typedef struct evidence_options {
-    dstack_verifier *verifier;
+    dstack_verifier *verifier; /* NULL when --root cannot be for Intel quotes */
+    cli_roots roots;
+    dstack_platform_roots platform_roots;
     dstack_policy *policy;            /* of TCB levels alone */
     dstack_attestation_policy *whole; /* of everything: a document with "version" */
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];

@@ -38,9 +38,9 @@ static const struct {
 static const struct {
     const char *name;
     size_t count;
-} families[] = {{"tdx", 64}, {"snp", 36}};
+} families[] = {{"tdx", 64}, {"snp", 36}, {"nitro", 23}, {"nitrotpm", 10}};
 
-static dstack_buf snp_root;
+static dstack_buf snp_root, enclave_root, tpm_root;
 static dstack_platform_roots platform_roots;
 
 static void load_root(const char *name, dstack_buf *der, dstack_bytes *out) {
@@ -63,6 +63,8 @@ static int set_up(void **state) {
     if (access(SHARED_DATA, R_OK) == 0) {
         make_verifier(true, &verifier);
         load_root(MOCK "roots/sev_snp_milan.pem", &snp_root, &platform_roots.snp_milan);
+        load_root(MOCK "roots/aws_nitro_enclave.pem", &enclave_root, &platform_roots.nitro_enclave);
+        load_root(MOCK "roots/aws_nitro_tpm.pem", &tpm_root, &platform_roots.nitro_tpm);
     }
     return 0;
 }
@@ -70,6 +72,8 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     dstack_verifier_free(verifier);
     dstack_buf_clear(&snp_root);
+    dstack_buf_clear(&enclave_root);
+    dstack_buf_clear(&tpm_root);
     return 0;
 }
 
@@ -104,6 +108,7 @@ static int verify(const json_t *item, const uint8_t *report_data, dstack_verifie
         .require_mr_config = require_mr_config,
         .image = dstack_measure_image_check,
         .roots = &platform_roots,
+        .self_asserted_identity = true,
     };
     return rc == 0 ? dstack_attestation_verify(verifier, a, &options, out, err) : rc;
 }
