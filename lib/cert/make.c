@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "cert/cert.h"
+#include "cert/external.h"
 #include "x509/build.h"
 #include "x509/pem.h"
 
@@ -119,18 +120,21 @@ static int build(const dstack_cert_spec *spec, dstack_bytes spki, dstack_bytes i
     return rc == 0 ? pem_append(pem, "CERTIFICATE", bytes_of_buf(&der), err) : rc;
 }
 
+int cert_self_signed_by(const dstack_cert_spec *spec, const ecdsa_private *key, dstack_buf *pem,
+                        dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf spki = {0};
+    int rc = ecdsa_key_spki(ecdsa_private_public(key), &spki, err);
+    return rc == 0 ? build(spec, bytes_of_buf(&spki), (dstack_bytes){0}, key, pem, err) : rc;
+}
+
 int dstack_cert_self_signed(const dstack_cert_spec *spec, const dstack_secret *key, dstack_buf *pem,
                             dstack_error *err) {
     DSTACK_AUTO(ecdsa_private) ecdsa_private *signer = NULL;
-    DSTACK_AUTO(buf) dstack_buf spki = {0};
     int rc = cert_key_load(key, &signer, err);
-    if (rc == 0) {
-        rc = ecdsa_key_spki(ecdsa_private_public(signer), &spki, err);
-    }
-    return rc == 0 ? build(spec, bytes_of_buf(&spki), (dstack_bytes){0}, signer, pem, err) : rc;
+    return rc == 0 ? cert_self_signed_by(spec, signer, pem, err) : rc;
 }
 
-int dstack_ca_new(dstack_bytes cert, const dstack_secret *key, dstack_ca **out, dstack_error *err) {
+int cert_ca_of_key(dstack_bytes cert, ecdsa_private **key, dstack_ca **out, dstack_error *err) {
     *out = NULL;
     DSTACK_AUTO(cert_list) cert_list list = {0};
     DSTACK_AUTO(ca) dstack_ca *ca = calloc(1, sizeof *ca);
@@ -140,10 +144,7 @@ int dstack_ca_new(dstack_bytes cert, const dstack_secret *key, dstack_ca **out, 
     DSTACK_AUTO(buf) dstack_buf spki = {0};
     int rc = cert_list_parse(cert, &list, err);
     if (rc == 0) {
-        rc = cert_key_load(key, &ca->key, err);
-    }
-    if (rc == 0) {
-        rc = ecdsa_key_spki(ecdsa_private_public(ca->key), &spki, err);
+        rc = ecdsa_key_spki(ecdsa_private_public(*key), &spki, err);
     }
     if (rc == 0 && !bytes_equal(bytes_of_buf(&spki), list.certs[0].spki)) {
         rc = error_set(err, DSTACK_E_ARGUMENT, "CA certificate does not match private key");
@@ -159,10 +160,19 @@ int dstack_ca_new(dstack_bytes cert, const dstack_secret *key, dstack_ca **out, 
         rc = x509_cert_parse(&ca->x509, bytes_of_buf(&ca->der), err);
     }
     if (rc == 0) {
+        ca->key = *key;
+        *key = NULL;
         *out = ca;
         ca = NULL;
     }
     return rc;
+}
+
+int dstack_ca_new(dstack_bytes cert, const dstack_secret *key, dstack_ca **out, dstack_error *err) {
+    DSTACK_AUTO(ecdsa_private) ecdsa_private *loaded = NULL;
+    *out = NULL;
+    int rc = cert_key_load(key, &loaded, err);
+    return rc == 0 ? cert_ca_of_key(cert, &loaded, out, err) : rc;
 }
 
 void dstack_ca_free(dstack_ca *ca) {

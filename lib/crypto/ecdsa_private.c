@@ -9,6 +9,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "crypto/ecdsa_backend.h"
+#include "crypto/ecdsa_external.h"
 #include "crypto/random.h"
 #include "x509/der.h"
 #include "x509/pem.h"
@@ -25,6 +26,8 @@ struct ecdsa_private {
     ecdsa_curve curve;
     dstack_secret *scalar;
     ecdsa_key *public_key;
+    ecdsa_external_sign *sign; /* NULL: the scalar is here */
+    void *user;
 };
 
 void ecdsa_private_free(ecdsa_private *key) {
@@ -51,6 +54,23 @@ static int private_make(ecdsa_private **out, ecdsa_curve curve, dstack_secret **
     if (rc == 0) {
         key->scalar = *scalar;
         *scalar = NULL;
+        *out = key;
+        key = NULL;
+    }
+    return rc;
+}
+
+int ecdsa_private_external(ecdsa_private **out, dstack_bytes spki, ecdsa_external_sign *sign,
+                           void *user, dstack_error *err) {
+    DSTACK_AUTO(ecdsa_private) ecdsa_private *key = calloc(1, sizeof *key);
+    if (key == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "cannot make a private key");
+    }
+    int rc = ecdsa_key_from_spki(&key->public_key, spki, err);
+    if (rc == 0) {
+        key->curve = ecdsa_key_curve(key->public_key);
+        key->sign = sign;
+        key->user = user;
         *out = key;
         key = NULL;
     }
@@ -176,7 +196,9 @@ const ecdsa_key *ecdsa_private_public(const ecdsa_private *key) {
 }
 
 dstack_bytes ecdsa_private_scalar(const ecdsa_private *key) {
-    return bytes_of(dstack_secret_peek(key->scalar), dstack_secret_len(key->scalar));
+    return key->scalar != NULL
+               ? bytes_of(dstack_secret_peek(key->scalar), dstack_secret_len(key->scalar))
+               : (dstack_bytes){0};
 }
 
 /* Appends PrivateKeyInfo { 0, { id-ecPublicKey, curve }, ECPrivateKey { 1, scalar, [1] point } }.
@@ -209,7 +231,16 @@ static int secret_from_buf(const dstack_buf *buf, dstack_secret **out, dstack_er
     return *out != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "no guarded memory for a key");
 }
 
+static int check_here(const ecdsa_private *key, dstack_error *err) {
+    return key->sign == NULL
+               ? 0
+               : error_set(err, DSTACK_E_UNSUPPORTED, "the key is not in this process");
+}
+
 int ecdsa_private_pkcs8(const ecdsa_private *key, dstack_secret **out, dstack_error *err) {
+    if (check_here(key, err) != 0) {
+        return DSTACK_E_UNSUPPORTED;
+    }
     DSTACK_AUTO(wiped_buf) dstack_buf der = {0};
     buf_reserve(&der, 512);
     pkcs8_put(key, &der);
@@ -217,6 +248,9 @@ int ecdsa_private_pkcs8(const ecdsa_private *key, dstack_secret **out, dstack_er
 }
 
 int ecdsa_private_pem(const ecdsa_private *key, dstack_secret **out, dstack_error *err) {
+    if (check_here(key, err) != 0) {
+        return DSTACK_E_UNSUPPORTED;
+    }
     DSTACK_AUTO(wiped_buf) dstack_buf der = {0};
     DSTACK_AUTO(wiped_buf) dstack_buf text = {0};
     buf_reserve(&der, 512);
@@ -239,6 +273,11 @@ static int digest_check(dstack_bytes digest, dstack_error *err) {
 
 int ecdsa_sign_raw(const ecdsa_private *key, dstack_bytes digest, uint8_t *raw, dstack_error *err) {
     int rc = digest_check(digest, err);
+    if (rc == 0 && key->sign != NULL) {
+        DSTACK_AUTO(buf) dstack_buf der = {0};
+        rc = key->sign(key->user, digest, &der, err);
+        return rc != 0 ? rc : ecdsa_der_to_raw(key->curve, bytes_of_buf(&der), raw, err);
+    }
     if (rc == 0 &&
         !ecdsa_libcrypto_sign(key->curve, dstack_secret_peek(key->scalar), digest, raw)) {
         rc = error_set(err, DSTACK_E_CRYPTO, "signing failed");
@@ -258,6 +297,9 @@ int ecdsa_sign_der(const ecdsa_private *key, dstack_bytes digest, dstack_buf *ou
 int ecdsa_sign_deterministic(const ecdsa_private *key, dstack_bytes digest, uint8_t *raw,
                              dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf der = {0};
+    if (key->sign != NULL) {
+        return error_set(err, DSTACK_E_UNSUPPORTED, "a key elsewhere does not sign so");
+    }
     if (digest.len != ecdsa_scalar_size(key->curve)) {
         return error_set(err, DSTACK_E_ARGUMENT, "digest of %zu bytes: want %zu", digest.len,
                          ecdsa_scalar_size(key->curve));

@@ -21,16 +21,18 @@ static int put_pem(char **field, const dstack_secret *pem, dstack_error *err) {
 }
 
 static int fill_roots(const kms *k, Kms__KmsKeyResponse *out, dstack_error *err) {
+    DSTACK_AUTO(secret) dstack_secret *root_pem = NULL;
+    DSTACK_AUTO(secret) dstack_secret *k256 = NULL;
     Kms__KmsKeys *keys =
         (Kms__KmsKeys *)rpc_add_message(&out->n_keys, &out->keys, &kms__kms_keys__descriptor);
     if (keys == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
-    int rc = put_pem(&out->temp_ca_key, k->store.temp_pem, err);
-    rc = rc != 0 ? rc : put_pem(&keys->ca_key, k->store.root_pem, err);
+    int rc = kms_signer_handover(k->signer, &root_pem, &k256, err);
+    rc = rc != 0 ? rc : put_pem(&out->temp_ca_key, k->store.temp_pem, err);
+    rc = rc != 0 ? rc : put_pem(&keys->ca_key, root_pem, err);
     if (rc == 0) {
-        rpc_set_bytes(&keys->k256_key, bytes_of(dstack_secret_peek(k->store.k256),
-                                                dstack_secret_len(k->store.k256)));
+        rpc_set_bytes(&keys->k256_key, bytes_of(dstack_secret_peek(k256), dstack_secret_len(k256)));
     }
     return rc;
 }

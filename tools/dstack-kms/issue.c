@@ -8,7 +8,8 @@
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
-#include "crypto/ecdsa.h"
+#include "cert/external.h"
+#include "crypto/ecdsa_external.h"
 #include "service/daemon.h"
 
 #define RENEW_CA_BEFORE ((int64_t)365 * 86400)
@@ -18,7 +19,28 @@
 DSTACK_AUTO_DEFINE(cert, dstack_cert, dstack_cert_free)
 DSTACK_AUTO_DEFINE(ca, dstack_ca, dstack_ca_free)
 
-static int self_signed(const char *subject, int path_len, bool insecure, const dstack_secret *key,
+/* ---- keys that the signer has -----------------------------------------------------------------
+ */
+
+static int sign_by_root(void *user, dstack_bytes digest, dstack_buf *der, dstack_error *err) {
+    return kms_signer_sign(user, (dstack_bytes){0}, digest, der, err);
+}
+
+/* The key of one app's CA. */
+typedef struct app_key {
+    kms_signer *signer;
+    dstack_bytes app_id;
+} app_key;
+
+static int sign_by_app_ca(void *user, dstack_bytes digest, dstack_buf *der, dstack_error *err) {
+    const app_key *key = user;
+    return kms_signer_sign(key->signer, key->app_id, digest, der, err);
+}
+
+/* ---- CA certificates --------------------------------------------------------------------------
+ */
+
+static int self_signed(const char *subject, int path_len, bool insecure, const ecdsa_private *key,
                        int64_t now, dstack_buf *pem, dstack_error *err) {
     dstack_cert_spec spec = {.org = "Dstack",
                              .unit = insecure ? DAEMON_INSECURE_OU : NULL,
@@ -26,16 +48,16 @@ static int self_signed(const char *subject, int path_len, bool insecure, const d
                              .is_ca = true,
                              .path_len = path_len,
                              .not_after = now + DSTACK_CA_LIFETIME};
-    return dstack_cert_self_signed(&spec, key, pem, err);
+    return cert_self_signed_by(&spec, key, pem, err);
 }
 
 /* A stored certificate of another key is an error; one that is near its end is issued again. */
-static int judge_stored(dstack_bytes pem, const dstack_secret *key, int64_t now, bool *good,
+static int judge_stored(dstack_bytes pem, const ecdsa_private *key, int64_t now, bool *good,
                         dstack_error *err) {
     DSTACK_AUTO(cert) dstack_cert *cert = NULL;
     DSTACK_AUTO(buf) dstack_buf spki = {0};
     int rc = dstack_cert_parse(pem, &cert, err);
-    rc = rc != 0 ? rc : dstack_cert_key_public(key, &spki, err);
+    rc = rc != 0 ? rc : ecdsa_key_spki(ecdsa_private_public(key), &spki, err);
     if (rc == 0 && !bytes_equal(dstack_cert_spki(cert), bytes_of_buf(&spki))) {
         rc = error_set(err, DSTACK_E_STATE, "CA certificate does not match private key");
     }
@@ -44,7 +66,7 @@ static int judge_stored(dstack_bytes pem, const dstack_secret *key, int64_t now,
 }
 
 static int open_cert(const kms_store *store, const char *file, const char *subject, int path_len,
-                     bool insecure, const dstack_secret *key, int64_t now, dstack_buf *pem,
+                     bool insecure, const ecdsa_private *key, int64_t now, dstack_buf *pem,
                      dstack_error *err) {
     bool good = false;
     dstack_error unread = {0};
@@ -61,17 +83,24 @@ static int open_cert(const kms_store *store, const char *file, const char *subje
     return rc != 0 ? rc : kms_store_write(store, file, bytes_of_buf(pem), 0644, err);
 }
 
-int kms_authority_open(kms_authority *authority, const kms_store *store, bool insecure, int64_t now,
-                       dstack_error *err) {
-    *authority = (kms_authority){.insecure = insecure};
-    int rc = open_cert(store, "root-ca.crt", "Dstack KMS CA", 1, insecure, store->root_pem, now,
-                       &authority->root_pem, err);
+int kms_authority_open(kms_authority *authority, const kms_store *store, kms_signer *signer,
+                       bool insecure, int64_t now, dstack_error *err) {
+    DSTACK_AUTO(ecdsa_private) ecdsa_private *root = NULL;
+    DSTACK_AUTO(ecdsa_private) ecdsa_private *temp = NULL;
+    dstack_bytes temp_pem =
+        bytes_of(dstack_secret_peek(store->temp_pem), dstack_secret_len(store->temp_pem));
+    *authority = (kms_authority){.insecure = insecure, .signer = signer};
+    int rc = ecdsa_private_external(&root, kms_signer_root(signer), sign_by_root, signer, err);
+    rc = rc != 0 ? rc : ecdsa_private_from_pem(&temp, temp_pem, err);
     rc = rc != 0 ? rc
-                 : open_cert(store, "tmp-ca.crt", "Dstack Client Temp CA", 0, insecure,
-                             store->temp_pem, now, &authority->temp_pem, err);
-    return rc != 0 ? rc
-                   : dstack_ca_new(bytes_of_buf(&authority->root_pem), store->root_pem,
-                                   &authority->root, err);
+                 : open_cert(store, "root-ca.crt", "Dstack KMS CA", 1, insecure, root, now,
+                             &authority->root_pem, err);
+    rc = rc != 0 ? rc
+                 : open_cert(store, "tmp-ca.crt", "Dstack Client Temp CA", 0, insecure, temp, now,
+                             &authority->temp_pem, err);
+    return rc != 0
+               ? rc
+               : cert_ca_of_key(bytes_of_buf(&authority->root_pem), &root, &authority->root, err);
 }
 
 void kms_authority_clear(kms_authority *authority) {
@@ -103,12 +132,11 @@ int kms_issue_rpc(const kms_authority *authority, const kms_store *store,
 /* ---- app certificates -------------------------------------------------------------------------
  */
 
-/* The app's CA: its key derives from the root, so it is the same at every call. */
-static int open_app_ca(const kms_authority *authority, const kms_store *store, dstack_bytes app_id,
-                       int64_t now, dstack_ca **ca, dstack_buf *pem, dstack_error *err) {
-    DSTACK_AUTO(secret) dstack_secret *scalar = NULL;
-    DSTACK_AUTO(secret) dstack_secret *key_pem = NULL;
-    DSTACK_AUTO(ecdsa_private) ecdsa_private *key = NULL;
+/* The app's CA: its key derives from the root, so it is the same at every call. `key` must outlive
+ * the CA. */
+static int open_app_ca(const kms_authority *authority, app_key *key, int64_t now, dstack_ca **ca,
+                       dstack_buf *pem, dstack_error *err) {
+    DSTACK_AUTO(ecdsa_private) ecdsa_private *signer = NULL;
     DSTACK_AUTO(buf) dstack_buf spki = {0};
     dstack_cert_spec spec = {.org = "Dstack",
                              .unit = authority->insecure ? DAEMON_INSECURE_OU : NULL,
@@ -116,17 +144,13 @@ static int open_app_ca(const kms_authority *authority, const kms_store *store, d
                              .is_ca = true,
                              .path_len = 0,
                              .not_after = now + DSTACK_CA_LIFETIME,
-                             .app_id = app_id,
+                             .app_id = key->app_id,
                              .usage = DSTACK_USAGE_APP_CA};
-    int rc = dstack_key_app_ca(store->root, app_id, &scalar, err);
+    int rc = kms_signer_app_ca(key->signer, key->app_id, &spki, err);
     rc = rc != 0 ? rc
-                 : ecdsa_private_from_scalar(
-                       &key, ECDSA_P256,
-                       bytes_of(dstack_secret_peek(scalar), dstack_secret_len(scalar)), err);
-    rc = rc != 0 ? rc : ecdsa_private_pem(key, &key_pem, err);
-    rc = rc != 0 ? rc : dstack_cert_key_public(key_pem, &spki, err);
+                 : ecdsa_private_external(&signer, bytes_of_buf(&spki), sign_by_app_ca, key, err);
     rc = rc != 0 ? rc : dstack_ca_sign(authority->root, &spec, bytes_of_buf(&spki), pem, err);
-    return rc != 0 ? rc : dstack_ca_new(bytes_of_buf(pem), key_pem, ca, err);
+    return rc != 0 ? rc : cert_ca_of_key(bytes_of_buf(pem), &signer, ca, err);
 }
 
 static int take_validity(const dstack_csr_spec *asked, int64_t now, dstack_cert_spec *spec,
@@ -143,11 +167,12 @@ static int take_validity(const dstack_csr_spec *asked, int64_t now, dstack_cert_
     return 0;
 }
 
-int kms_issue_app(const kms_authority *authority, const kms_store *store, const dstack_csr *csr,
+int kms_issue_app(const kms_authority *authority, const dstack_csr *csr,
                   const dstack_identity *verified, int64_t now, dstack_buf *leaf,
                   dstack_buf *app_ca, dstack_error *err) {
     const dstack_csr_spec *asked = dstack_csr_get(csr);
     dstack_bytes app_id = bytes_of(verified->app_id.data, verified->app_id.len);
+    app_key key = {authority->signer, app_id};
     DSTACK_AUTO(ca) dstack_ca *ca = NULL;
     dstack_cert_spec spec = {.org = asked->org,
                              .unit = authority->insecure ? DAEMON_INSECURE_OU : NULL,
@@ -161,7 +186,7 @@ int kms_issue_app(const kms_authority *authority, const kms_store *store, const 
                              .usage = DSTACK_USAGE_APP_CUSTOM,
                              .attestation = asked->with_quote ? dstack_csr_attestation(csr) : NULL};
     int rc = take_validity(asked, now, &spec, err);
-    rc = rc != 0 ? rc : open_app_ca(authority, store, app_id, now, &ca, app_ca, err);
+    rc = rc != 0 ? rc : open_app_ca(authority, &key, now, &ca, app_ca, err);
     return rc != 0 ? rc : dstack_ca_sign(ca, &spec, dstack_csr_spki(csr), leaf, err);
 }
 

@@ -45,6 +45,7 @@ void kms_close(kms *k) {
     metrics_free(k->metrics);
     rate_limit_free(k->rate);
     kms_authority_clear(&k->authority);
+    kms_signer_stop(k->signer);
     kms_store_clear(&k->store);
     kms_audit_close(k);
     kms_auth_free(k->auth);
@@ -198,11 +199,14 @@ static int open_listener(kms *k, dstack_error *err) {
 }
 
 int kms_serve(kms *k, dstack_error *err) {
-    int rc = kms_store_load(&k->store, config_str(k->config, "core.cert_dir"),
-                            config_str(k->config, "core.onboard.auto_bootstrap_domain"),
-                            k->insecure, err);
-    rc =
-        rc != 0 ? rc : kms_authority_open(&k->authority, &k->store, k->insecure, clock_unix(), err);
+    int rc = kms_signer_start(&k->signer, config_str(k->config, "core.cert_dir"), k->insecure, err);
+    rc = rc != 0 ? rc
+                 : kms_store_load(&k->store, config_str(k->config, "core.cert_dir"),
+                                  config_str(k->config, "core.onboard.auto_bootstrap_domain"),
+                                  k->insecure, err);
+    rc = rc != 0 ? rc
+                 : kms_authority_open(&k->authority, &k->store, k->signer, k->insecure,
+                                      clock_unix(), err);
     rc = rc != 0 ? rc : open_tls(k, err);
     rc = rc != 0 ? rc : kms_audit_attest(k, err);
     rc = rc != 0 ? rc : open_metrics(k, err);

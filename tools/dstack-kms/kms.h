@@ -28,6 +28,7 @@ typedef struct kms {
     workload
         *workload; /* NULL: evidence comes from the guest agent, or (insecure-dev) there is none */
     kms_store store;
+    kms_signer *signer;
     kms_authority authority;
     kms_auth *auth;
     dstack_buf own_boot_info; /* JSON of the own measured identity; empty without a TEE */

@@ -43,6 +43,9 @@ static void run(kms *k) {
 
 int main(int argc, char **argv) {
     daemon_options options;
+    if (argc == 2 && strcmp(argv[1], KMS_SIGNER_FLAG) == 0) {
+        return kms_signer_main();
+    }
     int rc = daemon_start(&kms_description, argc, argv, &options);
     if (rc != DAEMON_RUN) {
         return rc;

@@ -26,35 +26,16 @@ static dstack_bytes secret_bytes(const dstack_secret *secret) {
 /* ---- GetAppKey --------------------------------------------------------------------------------
  */
 
-static int put_secret(ProtobufCBinaryData *field, int rc, dstack_secret *key) {
-    if (rc == 0) {
-        rpc_set_bytes(field, secret_bytes(key));
-    }
-    dstack_secret_free(key);
-    return rc;
-}
-
 static int fill_app_keys(const kms *k, const dstack_identity *identity, Kms__AppKeyResponse *out,
                          dstack_error *err) {
-    dstack_bytes app_id = value_bytes(&identity->app_id);
-    dstack_secret *key = NULL;
-    int rc =
-        dstack_key_app_disk(k->store.root, app_id, value_bytes(&identity->instance_id), &key, err);
-    rc = put_secret(&out->disk_crypt_key, rc, key);
-    key = NULL;
-    rc = rc != 0 ? rc : dstack_key_app_env(k->store.root, app_id, &key, err);
-    rc = put_secret(&out->env_crypt_key, rc, key);
-    DSTACK_AUTO(secret) dstack_secret *k256 = NULL;
-    uint8_t public_key[DSTACK_K256_PUBLIC_SIZE];
-    uint8_t signature[DSTACK_SIGNATURE_SIZE];
-    rc = rc != 0 ? rc : dstack_key_app_k256(k->store.k256, app_id, &k256, err);
-    rc = rc != 0 ? rc : dstack_key_k256_public(k256, public_key, err);
-    rc = rc != 0 ? rc
-                 : dstack_key_sign_app(k->store.k256, app_id,
-                                       bytes_of(public_key, sizeof public_key), signature, err);
+    DSTACK_AUTO(kms_app_secrets) kms_app_secrets keys = {0};
+    int rc = kms_signer_app_keys(k->signer, value_bytes(&identity->app_id),
+                                 value_bytes(&identity->instance_id), &keys, err);
     if (rc == 0) {
-        rpc_set_bytes(&out->k256_key, secret_bytes(k256));
-        rpc_set_bytes(&out->k256_signature, bytes_of(signature, sizeof signature));
+        rpc_set_bytes(&out->disk_crypt_key, secret_bytes(keys.disk));
+        rpc_set_bytes(&out->env_crypt_key, secret_bytes(keys.env));
+        rpc_set_bytes(&out->k256_key, secret_bytes(keys.k256));
+        rpc_set_bytes(&out->k256_signature, bytes_of(keys.signature, sizeof keys.signature));
         rpc_set_bytes(&out->os_image_hash, value_bytes(&identity->os_image_hash));
     }
     return rc;
@@ -139,7 +120,7 @@ static int sign(kms *k, const Kms__SignCertRequest *in, const dstack_csr *csr,
     rc = rc != 0 ? rc : verify_csr(&question, &options, &present, err);
     rc = rc != 0 ? rc : check_names(k, csr, dstack_verified_identity(present), &decision, err);
     rc = rc != 0 ? rc
-                 : kms_issue_app(&k->authority, &k->store, csr, dstack_verified_identity(present),
+                 : kms_issue_app(&k->authority, csr, dstack_verified_identity(present),
                                  clock_unix(), &leaf, &app_ca, err);
     if (rc == 0) {
         rpc_add_str(&out->n_certificate_chain, &out->certificate_chain, buf_text(&leaf));
@@ -189,24 +170,18 @@ static int get_app_env_encrypt_pub_key(rpc_call *call, dstack_error *err) {
     const Kms__AppId *in = (Kms__AppId *)call->request;
     Kms__PublicKeyResponse *out = (Kms__PublicKeyResponse *)call->response;
     dstack_bytes app_id = bytes_of(in->app_id.data, in->app_id.len);
-    DSTACK_AUTO(secret) dstack_secret *key = NULL;
-    uint8_t public_key[32], signature[DSTACK_SIGNATURE_SIZE], signature_v1[DSTACK_SIGNATURE_SIZE];
-    dstack_bytes view = bytes_of(public_key, sizeof public_key);
+    kms_env_key key;
     uint64_t timestamp = (uint64_t)clock_unix();
     int rc = kms_authorize_self(k, err);
     if (rc == 0 && app_id.len != DSTACK_APP_ID_SIZE) {
         rc = error_set(err, DSTACK_E_ARGUMENT, "app_id must be 20 bytes");
     }
-    rc = rc != 0 ? rc : dstack_key_app_env(k->store.root, app_id, &key, err);
-    rc = rc != 0 ? rc : dstack_key_x25519_public(key, public_key, err);
-    rc = rc != 0 ? rc : dstack_key_sign_env_legacy(k->store.k256, app_id, view, signature, err);
-    rc = rc != 0 ? rc
-                 : dstack_key_sign_env(k->store.k256, app_id, timestamp, view, signature_v1, err);
+    rc = rc != 0 ? rc : kms_signer_env_key(k->signer, app_id, timestamp, &key, err);
     if (rc == 0) {
-        rpc_set_bytes(&out->public_key, view);
-        rpc_set_bytes(&out->signature, bytes_of(signature, sizeof signature));
+        rpc_set_bytes(&out->public_key, bytes_of(key.public_key, sizeof key.public_key));
+        rpc_set_bytes(&out->signature, bytes_of(key.signature, sizeof key.signature));
         out->timestamp = timestamp;
-        rpc_set_bytes(&out->signature_v1, bytes_of(signature_v1, sizeof signature_v1));
+        rpc_set_bytes(&out->signature_v1, bytes_of(key.signature_v1, sizeof key.signature_v1));
     }
     return rc;
 }
@@ -231,16 +206,14 @@ static void set_optional(char **field, const char *text) {
 static int get_meta(rpc_call *call, dstack_error *err) {
     kms *k = call->app;
     Kms__GetMetaResponse *out = (Kms__GetMetaResponse *)call->response;
-    uint8_t public_key[DSTACK_K256_PUBLIC_SIZE];
     kms_auth_info info;
     dstack_error unknown = {0};
-    int rc = dstack_key_k256_public(k->store.k256, public_key, err);
-    rc = rc != 0 ? rc : fill_bootstrap_info(k, out, err);
+    int rc = fill_bootstrap_info(k, out, err);
     if (rc != 0) {
         return rc;
     }
     rpc_set_str(&out->ca_cert, root_text(k));
-    rpc_set_bytes(&out->k256_pubkey, bytes_of(public_key, sizeof public_key));
+    rpc_set_bytes(&out->k256_pubkey, bytes_of(kms_signer_k256(k->signer), DSTACK_K256_PUBLIC_SIZE));
     out->allow_any_upgrade = out->is_dev = kms_auth_is_dev(k->auth);
     out->os_image_verification = config_bool(k->config, "core.image.verify");
     out->opt_os_image_verification_case =

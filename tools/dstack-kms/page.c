@@ -89,19 +89,17 @@ static json_t *describe_log(kms *k) {
 }
 
 json_t *kms_page_state(kms *k) {
-    uint8_t k256[DSTACK_K256_PUBLIC_SIZE] = {0};
     kms_decision self = {0};
     dstack_error err = {0};
-    (void)dstack_key_k256_public(k->store.k256, k256, NULL);
     const char *own = k->own_boot_info.len > 0 ? buf_text(&k->own_boot_info) : "null";
     json_t *boot = json_loads(own, JSON_DECODE_ANY, NULL);
     bool decided = kms_decide_self(k, &self, &err) == 0;
     const char *trouble = !decided ? err.message : self.allowed ? "" : self.reason;
-    return json_pack("{s:s,s:s,s:b,s:I,s:I,s:o,s:b,s:s,s:o,s:o,s:o,s:o}", "version", DSTACK_VERSION,
-                     "domain", k->store.domain, "insecure_dev", k->insecure, "now",
-                     (json_int_t)clock_unix(), "certificate_issued", (json_int_t)k->rpc_issued,
-                     "k256_pubkey", json_hex(bytes_of(k256, sizeof k256)), "allowed",
-                     decided && self.allowed, "trouble", trouble, "identity",
-                     boot != NULL ? boot : json_null(), "policy", describe_policy(k), "log",
-                     describe_log(k), "records", kms_audit_recent(k));
+    return json_pack(
+        "{s:s,s:s,s:b,s:I,s:I,s:o,s:b,s:s,s:o,s:o,s:o,s:o}", "version", DSTACK_VERSION, "domain",
+        k->store.domain, "insecure_dev", k->insecure, "now", (json_int_t)clock_unix(),
+        "certificate_issued", (json_int_t)k->rpc_issued, "k256_pubkey",
+        json_hex(bytes_of(kms_signer_k256(k->signer), DSTACK_K256_PUBLIC_SIZE)), "allowed",
+        decided && self.allowed, "trouble", trouble, "identity", boot != NULL ? boot : json_null(),
+        "policy", describe_policy(k), "log", describe_log(k), "records", kms_audit_recent(k));
 }

@@ -382,8 +382,7 @@ static int check_mark(const kms_store *store, bool insecure, dstack_error *err) 
                      store->dir);
 }
 
-int kms_store_load(kms_store *store, const char *dir, const char *domain, bool insecure,
-                   dstack_error *err) {
+int kms_store_load_roots(kms_store *store, const char *dir, bool insecure, dstack_error *err) {
     *store = (kms_store){.dir = strdup(dir)};
     if (store->dir == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
@@ -396,13 +395,30 @@ int kms_store_load(kms_store *store, const char *dir, const char *domain, bool i
                     !k256_secret_valid(dstack_secret_peek(store->k256)))) {
         rc = error_set(err, DSTACK_E_FORMAT, "root-k256.key is not a secp256k1 scalar");
     }
-    rc = rc != 0 ? rc : read_domain(store, domain, err);
     rc = rc != 0 ? rc : read_secret(dir, "tmp-ca.key", &store->temp_pem, err);
-    rc = rc != 0 ? rc : read_secret(dir, "rpc.key", &store->rpc_pem, err);
     rc = rc != 0 ? rc : check_set(store, err);
     if (rc == 0 && file_is_there(dir, "bootstrap-info.json")) {
         rc = kms_store_read(store, "bootstrap-info.json", &store->bootstrap_info, err);
         rc = rc != 0 ? rc : check_bootstrap_info(store, err);
+    }
+    if (rc != 0) {
+        kms_store_clear(store);
+    }
+    return rc;
+}
+
+int kms_store_load(kms_store *store, const char *dir, const char *domain, bool insecure,
+                   dstack_error *err) {
+    *store = (kms_store){.dir = strdup(dir)};
+    if (store->dir == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
+    int rc = check_mark(store, insecure, err);
+    rc = rc != 0 ? rc : read_domain(store, domain, err);
+    rc = rc != 0 ? rc : read_secret(dir, "tmp-ca.key", &store->temp_pem, err);
+    rc = rc != 0 ? rc : read_secret(dir, "rpc.key", &store->rpc_pem, err);
+    if (rc == 0 && file_is_there(dir, "bootstrap-info.json")) {
+        rc = kms_store_read(store, "bootstrap-info.json", &store->bootstrap_info, err);
     }
     if (rc != 0) {
         kms_store_clear(store);

@@ -62,10 +62,13 @@ DSTACK_AUTO_DEFINE_CLEAR(kms_keys, kms_keys, kms_keys_clear)
  * there are any: nothing is overwritten. */
 int kms_store_create(const char *dir, const char *domain, bool insecure, const kms_keys *keys,
                      dstack_bytes bootstrap_info, dstack_error *err);
-/* `domain` overrides the stored one when not empty. DSTACK_E_INSECURE when the store was made in the
- * other mode, DSTACK_E_STATE when its files do not belong together. */
+/* What serves the network: everything but the root keys, which stay NULL. `domain` overrides the
+ * stored one when not empty. DSTACK_E_INSECURE when the store was made in the other mode. */
 int kms_store_load(kms_store *store, const char *dir, const char *domain, bool insecure,
                    dstack_error *err);
+/* What the signer holds: the root keys and what they are checked against. DSTACK_E_STATE when the
+ * files do not belong together. */
+int kms_store_load_roots(kms_store *store, const char *dir, bool insecure, dstack_error *err);
 void kms_store_clear(kms_store *store);
 DSTACK_AUTO_DEFINE_CLEAR(kms_store, kms_store, kms_store_clear)
 

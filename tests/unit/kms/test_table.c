@@ -115,6 +115,11 @@ static void sec_20_keys_are_made_once(void **state) {
     assert_int_equal(kms_store_load(&store, dir, "", false, &err), DSTACK_E_INSECURE);
     assert_ok(kms_store_load(&store, dir, "", true, &err), err);
     assert_string_equal(store.domain, "kms.example");
+    assert_null(store.root);
+    assert_null(store.root_pem);
+    assert_null(store.k256);
+    kms_store_clear(&store);
+    assert_ok(kms_store_load_roots(&store, dir, true, &err), err);
     assert_int_equal(dstack_secret_len(store.root), 32);
     kms_store_clear(&store);
     char command[80];
