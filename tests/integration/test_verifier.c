@@ -95,6 +95,53 @@ static void a_policy_decides_over_true_evidence_and_is_read_again(void **state) 
                         v->w.app_id);
 }
 
+typedef struct asking {
+    const char *url;
+    const char *body;
+    unsigned answered;
+} asking;
+
+static void *ask_often(void *user) {
+    asking *a = user;
+    dstack_error err = {0};
+    DSTACK_AUTO(http_client)
+    http_client *client = http_client_new(&(http_client_config){.url = a->url}, &err);
+    for (int i = 0; client != NULL && i < 20; i++) {
+        DSTACK_AUTO(http_client_response) http_client_response response = {0};
+        const http_client_request request = {.method = "POST",
+                                             .path = i % 4 == 3 ? "/ear" : "/verify",
+                                             .body = bytes_of_str(a->body)};
+        a->answered +=
+            http_client_send(client, &request, &response, &err) == 0 && response.status == 200;
+    }
+    return NULL;
+}
+
+static void many_ask_while_the_policy_changes(void **state) {
+    verifier_world *v = *state;
+    world_write(&v->w, "policy.yaml", "version: 1\nid: first\n");
+    vworld_configure(v, "policy: policy.yaml\n");
+    vworld_run(v);
+    DSTACK_AUTO(str) char *body = vworld_request(v, "x", "");
+    pthread_t threads[4];
+    asking askers[4];
+    for (int i = 0; i < 4; i++) {
+        askers[i] = (asking){v->url, body, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_often, &askers[i]), 0);
+    }
+    for (int i = 0; i < 20; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "version: 1\nid: policy-%d\n", i);
+        world_write(&v->w, "policy.yaml", text);
+        kill(v->w.pid, SIGHUP);
+        usleep(5000);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(askers[i].answered, 20);
+    }
+}
+
 static void sec_35_freshness_rests_on_a_stated_source_of_time(void **state) {
     verifier_world *v = *state;
     vworld_run(v);
@@ -382,6 +429,7 @@ int main(int argc, char **argv) {
         CASE(a_guest_is_verified_and_every_claim_names_its_anchor),
         CASE(sec_26_a_minted_image_hash_is_self_asserted_until_an_image_vouches),
         CASE(a_policy_decides_over_true_evidence_and_is_read_again),
+        CASE(many_ask_while_the_policy_changes),
         CASE(sec_35_freshness_rests_on_a_stated_source_of_time),
         CASE(what_was_expected_of_report_data_is_demanded),
         CASE(evidence_that_was_touched_is_refused),
