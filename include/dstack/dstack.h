@@ -26,6 +26,7 @@
 #include <dstack/tee.h>
 #include <dstack/tlog.h>
 #include <dstack/tls.h>
+#include <dstack/tpm.h>
 #include <dstack/verifier.h>
 #include <dstack/version.h>
 
