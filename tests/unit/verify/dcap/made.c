@@ -140,6 +140,13 @@ static void make_cert(const made_spec *s, enum made_role role, enum made_role is
     sgx_extension(s, &sgx);
     bool pointed = role == MADE_ROOT && s->root_crl_uri != NULL;
     crl_points(pointed ? s->root_crl_uri : "", &points);
+    /* NameConstraints { permittedSubtrees { { dNSName "a" } } }, RFC 5280 section 4.2.1.10 */
+    static const uint8_t constraints_oid[] = {0x55, 0x1d, 0x1e};
+    static const uint8_t constraints[] = {0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, 'a'};
+    bool constrained = role == MADE_CA && s->name_constraints;
+    const x509_extension names = {.oid = bytes_of(constraints_oid, sizeof constraints_oid),
+                                  .critical = true,
+                                  .value = bytes_of(constraints, sizeof constraints)};
     const x509_extension custom = {.oid = pointed ? bytes_of(points_oid, sizeof points_oid)
                                                   : bytes_of(oid, sizeof oid),
                                    .value = bytes_of_buf(pointed ? &points : &sgx)};
@@ -157,8 +164,8 @@ static void make_cert(const made_spec *s, enum made_role role, enum made_role is
         .with_basic_constraints = true,
         .is_ca = c->is_ca,
         .path_len = role == MADE_CA ? 0 : -1,
-        .custom = &custom,
-        .custom_count = role == MADE_LEAF || pointed ? 1 : 0,
+        .custom = constrained ? &names : &custom,
+        .custom_count = role == MADE_LEAF || pointed || constrained ? 1 : 0,
     };
     assert_ok(x509_cert_build(&build, signer, true, der, &err), err);
 }

@@ -57,6 +57,7 @@ typedef struct made_spec {
     size_t auth_size;
     bool unbound_key;         /* the QE report vouches for another key */
     const char *root_crl_uri; /* distribution point in the root certificate, or NULL */
+    bool name_constraints;    /* in the PCK CA: permitted subtree of DNS names */
     bool no_chain;            /* certification data without certificates */
 } made_spec;
 
