@@ -13,6 +13,10 @@
  *     allow_dynamic_platform, allow_cached_keys, allow_smt   flags of the PCK certificate (false)
  *     accepted_sgx_types         list of numbers, or null: any
  *
+ * and, beyond dcap-qvl's, bits of TDs as 16 hex digits in the order of the report's bytes:
+ *
+ *     required_td_attributes, forbidden_td_attributes, required_xfam, forbidden_xfam
+ *
  * A grace period alone does not allow a status; Revoked never passes.
  */
 #ifndef DSTACK_POLICY_H
@@ -41,7 +45,7 @@ DSTACK_API void dstack_policy_free(dstack_policy *policy);
  * @param now  UNIX seconds, the time that the report was made for.
  * @return 0, or the DSTACK_E_DCAP_POLICY_* of the first rule that refuses, in the order: status,
  *         collateral, platform age, QE age, advisory, evaluation number, dynamic platform, cached
- *         keys, SMT, SGX type.
+ *         keys, SMT, SGX type, attributes.
  */
 DSTACK_API int dstack_policy_decide(const dstack_policy *policy,
                                     const struct dstack_quote_report *report, int64_t now,

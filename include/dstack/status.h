@@ -127,6 +127,8 @@ typedef enum dstack_status {
     /** The verifier has no collateral for this platform. */
     DSTACK_E_DCAP_COLLATERAL_NOT_FOUND = -270,
     DSTACK_E_DCAP_COLLATERAL_FETCH = -271, /**< A collateral server's answer cannot be used. */
+    /** Policy demands or forbids TD attributes or extended features otherwise. */
+    DSTACK_E_DCAP_POLICY_ATTRIBUTES = -272,
 } dstack_status;
 
 #endif

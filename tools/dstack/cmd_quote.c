@@ -247,7 +247,7 @@ static void print_explained(struct cli *cli, const json_t *explained) {
 
 /* The quote is true; a refusal, if any, is the caller's own demand. */
 static bool is_verified(int rc) {
-    return rc == 0 || rc == DSTACK_E_DCAP_REPORT_DATA ||
+    return rc == 0 || rc == DSTACK_E_DCAP_REPORT_DATA || rc == DSTACK_E_DCAP_POLICY_ATTRIBUTES ||
            (rc <= DSTACK_E_DCAP_POLICY_STATUS && rc >= DSTACK_E_DCAP_POLICY_SGX_TYPE);
 }
 

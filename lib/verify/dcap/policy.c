@@ -9,6 +9,7 @@
 
 #include "base/cursor.h"
 #include "base/error.h"
+#include "base/hex.h"
 #include "verify/dcap/chain.h"
 #include "verify/dcap/json_in.h"
 #include "verify/dcap/tcb_info.h"
@@ -23,6 +24,9 @@ struct dstack_policy {
     bool allow_dynamic_platform, allow_cached_keys, allow_smt;
     bool any_sgx_type;
     uint32_t sgx_types[8]; /* bit per type 0 to 255 */
+    struct td_bits {
+        uint8_t required[8], forbidden[8];
+    } td_attributes, xfam;
 };
 
 /* ---- parsing ---- */
@@ -70,6 +74,12 @@ static void read_types(json_in *in, dstack_policy *p) {
     }
 }
 
+static void read_bits(json_in *in, uint8_t out[8]) {
+    if (hex_decode_bytes(json_in_string(in), out, 8, NULL) != 0) {
+        json_in_fail(in, "not 16 hex digits");
+    }
+}
+
 static void read_member(json_in *in, dstack_policy *p, int member) {
     switch (member) {
     case 0:
@@ -96,18 +106,38 @@ static void read_member(json_in *in, dstack_policy *p, int member) {
     case 7:
         p->allow_smt = json_in_bool(in);
         break;
-    default:
+    case 8:
         read_types(in, p);
+        break;
+    case 9:
+        read_bits(in, p->td_attributes.required);
+        break;
+    case 10:
+        read_bits(in, p->td_attributes.forbidden);
+        break;
+    case 11:
+        read_bits(in, p->xfam.required);
+        break;
+    default:
+        read_bits(in, p->xfam.forbidden);
     }
 }
 
 int dstack_policy_parse(dstack_policy **out, dstack_bytes json, dstack_error *err) {
-    static const char *const names[] = {"allowed_statuses",         "platform_grace_period_secs",
-                                        "qe_grace_period_secs",     "rejected_advisory_ids",
-                                        "min_tcb_eval_data_number", "allow_dynamic_platform",
-                                        "allow_cached_keys",        "allow_smt",
-                                        "accepted_sgx_types"};
-    json_members members = {.names = names, .count = 9, .closed = true};
+    static const char *const names[] = {"allowed_statuses",
+                                        "platform_grace_period_secs",
+                                        "qe_grace_period_secs",
+                                        "rejected_advisory_ids",
+                                        "min_tcb_eval_data_number",
+                                        "allow_dynamic_platform",
+                                        "allow_cached_keys",
+                                        "allow_smt",
+                                        "accepted_sgx_types",
+                                        "required_td_attributes",
+                                        "forbidden_td_attributes",
+                                        "required_xfam",
+                                        "forbidden_xfam"};
+    json_members members = {.names = names, .count = 13, .closed = true};
     if (json.len > MAX_POLICY_SIZE) {
         return error_set(err, DSTACK_E_DCAP_POLICY_FORMAT, "policy: more than %zu bytes",
                          MAX_POLICY_SIZE);
@@ -216,10 +246,35 @@ static int check_flags(const dstack_policy *p, const dstack_pck_info *pck, dstac
     return 0;
 }
 
+static bool bits_fit(const struct td_bits *rule, const uint8_t have[8]) {
+    bool fit = true;
+    for (size_t i = 0; i < 8; i++) {
+        fit = fit && (have[i] & rule->required[i]) == rule->required[i] &&
+              (have[i] & rule->forbidden[i]) == 0;
+    }
+    return fit;
+}
+
+/* An enclave has none of a TD's bits. */
+static int check_attributes(const dstack_policy *p, const dstack_quote_report *r,
+                            dstack_error *err) {
+    static const uint8_t none[8] = {0};
+    const dstack_td_report *td = dstack_quote_report_td(r);
+    if (!bits_fit(&p->td_attributes, td != NULL ? td->td_attributes : none)) {
+        return error_set(err, DSTACK_E_DCAP_POLICY_ATTRIBUTES,
+                         "the TD attributes are not what policy demands");
+    }
+    if (!bits_fit(&p->xfam, td != NULL ? td->xfam : none)) {
+        return error_set(err, DSTACK_E_DCAP_POLICY_ATTRIBUTES, "XFAM is not what policy demands");
+    }
+    return 0;
+}
+
 int dstack_policy_decide(const dstack_policy *policy, const dstack_quote_report *report,
                          int64_t now, dstack_error *err) {
     int rc = check_levels(policy, report, now, err);
-    return rc != 0 ? rc : check_flags(policy, &report->pck, err);
+    rc = rc != 0 ? rc : check_flags(policy, &report->pck, err);
+    return rc != 0 ? rc : check_attributes(policy, report, err);
 }
 
 /* ---- outlook ---- */

@@ -229,7 +229,11 @@ static void each_rule_of_a_policy_refuses_with_its_own_status(void **state) {
         .platform_tcb_date = 1000,
         .qe_tcb_date = 1000,
         .earliest_expiration_date = 2000,
+        .body_type = DSTACK_QUOTE_BODY_TD10,
     };
+    dstack_td_report *td = (dstack_td_report *)(void *)r.body;
+    td->td_attributes[3] = 0x10;
+    td->xfam[0] = 0x03;
 #define A "{\"allowed_statuses\":[\"OutOfDate\"]"
 #define B A ",\"platform_grace_period_secs\":500"
 #define C B ",\"qe_grace_period_secs\":18446744073709551615"
@@ -254,6 +258,15 @@ static void each_rule_of_a_policy_refuses_with_its_own_status(void **state) {
         {F ",\"accepted_sgx_types\":[0,2]}", DSTACK_E_DCAP_POLICY_SGX_TYPE},
         {F ",\"accepted_sgx_types\":[1]}", DSTACK_OK},
         {F ",\"accepted_sgx_types\":null,\"min_tcb_eval_data_number\":17}", DSTACK_OK},
+        {F ",\"required_td_attributes\":\"0000001000000000\"}", DSTACK_OK},
+        {F ",\"required_td_attributes\":\"0000001000000080\"}", DSTACK_E_DCAP_POLICY_ATTRIBUTES},
+        {F ",\"forbidden_td_attributes\":\"0000000000000080\"}", DSTACK_OK},
+        {F ",\"forbidden_td_attributes\":\"0000001000000000\"}", DSTACK_E_DCAP_POLICY_ATTRIBUTES},
+        {F ",\"required_xfam\":\"0300000000000000\",\"forbidden_xfam\":\"0000060000000000\"}",
+         DSTACK_OK},
+        {F ",\"required_xfam\":\"0300060000000000\"}", DSTACK_E_DCAP_POLICY_ATTRIBUTES},
+        {F ",\"forbidden_xfam\":\"0200000000000000\"}", DSTACK_E_DCAP_POLICY_ATTRIBUTES},
+        {"{\"required_xfam\":\"03\"}", DSTACK_E_DCAP_POLICY_FORMAT},
         {"{\"collateral_grace_period_secs\":1}", DSTACK_E_DCAP_POLICY_FORMAT},
         {"{\"allowed_statuses\":[\"Fine\"]}", DSTACK_E_DCAP_POLICY_FORMAT},
         {"{\"allow_smt\":1}", DSTACK_E_DCAP_POLICY_FORMAT},
