@@ -36,6 +36,11 @@ bool rpc_field_is_map(const ProtobufCFieldDescriptor *field);
 size_t rpc_type_size(ProtobufCType type);
 int rpc_message_from_value(const ProtobufCMessageDescriptor *descriptor, const json_t *value,
                            ProtobufCMessage **out, dstack_error *err);
+/* Integers from 2^63 to 2^64 - 1 (rpc_json_number.c): whether a text may hold some, the text with
+ * them quoted for the parser, and the number that such a string holds. */
+bool rpc_has_long_number(dstack_bytes text);
+void rpc_quote_big_integers(dstack_bytes text, dstack_buf *out);
+bool rpc_read_big_integer(const json_t *value, uint64_t *out);
 /* Marks a field as set; releases what another member of its oneof held. */
 int rpc_choose(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, dstack_error *err);
 

@@ -237,6 +237,10 @@ static int read_message(const ProtobufCMessageDescriptor *descriptor, const json
 
 static int read_integer(const ProtobufCFieldDescriptor *field, const json_t *value, void *at,
                         dstack_error *err) {
+    bool wide = field->type == PROTOBUF_C_TYPE_UINT64 || field->type == PROTOBUF_C_TYPE_FIXED64;
+    if (wide && rpc_read_big_integer(value, at)) {
+        return 0;
+    }
     if (!json_is_integer(value)) {
         return type_error(field->name, "an integer", value, err);
     }
@@ -434,6 +438,12 @@ int rpc_message_from_json(const ProtobufCMessageDescriptor *descriptor, dstack_b
         return *out != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     json_error_t at;
+    DSTACK_AUTO(wiped_buf) dstack_buf quoted = {0};
+    if (rpc_has_long_number(text)) {
+        buf_reserve(&quoted, 2 * text.len);
+        rpc_quote_big_integers(text, &quoted);
+        text = bytes_of_buf(&quoted);
+    }
     DSTACK_AUTO(json)
     json_t *value = json_loadb((const char *)text.data, text.len,
                                JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
