@@ -174,6 +174,48 @@ static void verdicts_over_http_are_the_references(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+/* Documents of AWS are good for an hour: these are judged as of the time that they were made. */
+static void documents_of_aws_give_the_references_verdicts_at_their_time(void **state) {
+    need_shared_data();
+    verifier_world *v = *state;
+    char here[512], text[2048], now[24], file[128];
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(text, sizeof text,
+             "attestation:\n  insecure_allow_external_trust_anchors: true\n"
+             "  root_ca: {aws_nitro_enclave: '%s/" DATA "mock/roots/aws_nitro_enclave.pem',\n"
+             "    aws_nitro_tpm: '%s/" DATA "mock/roots/aws_nitro_tpm.pem'}\n"
+             "  urls: {pccs: []}\n",
+             here, here);
+    world_write(&v->w, "kms.yaml", text);
+    snprintf(file, sizeof file, "%s/request.json", v->w.dir);
+    DSTACK_AUTO(json) json_t *cases = load_json(DATA "mock/cases.json");
+    size_t i, checked = 0, wrong = 0;
+    json_t *item;
+    json_array_foreach(cases, i, item) {
+        if (strncmp(text_at(item, "family", NULL), "nitro", 5) != 0) {
+            continue;
+        }
+        char *body = json_dumps(json_object_get(item, "request"), JSON_COMPACT);
+        world_write(&v->w, "request.json", body);
+        free(body);
+        snprintf(now, sizeof now, "%lld",
+                 (long long)json_integer_value(json_object_get(item, "now")));
+        const char *const judge[] = {
+            "dstack-verifier", "--verify", file, "--config", v->w.config, "--now", now,
+            "--insecure-dev",  NULL};
+        bool accepted =
+            json_is_true(json_object_get(json_object_get(item, "response"), "is_valid"));
+        if ((vworld_command(v, judge) == 0) != accepted) {
+            print_message("%s: %s expected\n", text_at(item, "name", NULL),
+                          accepted ? "acceptance" : "refusal");
+            wrong++;
+        }
+        checked++;
+    }
+    assert_int_equal(checked, 33);
+    assert_int_equal(wrong, 0);
+}
+
 static void real_evidence_of_an_amd_machine_is_verified_offline(void **state) {
     need_shared_data();
     verifier_world *v = *state;
@@ -366,6 +408,7 @@ int main(int argc, char **argv) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, vworld_setup, vworld_teardown)
     const struct CMUnitTest tests[] = {
         CASE(verdicts_over_http_are_the_references),
+        CASE(documents_of_aws_give_the_references_verdicts_at_their_time),
         CASE(real_evidence_of_an_amd_machine_is_verified_offline),
         CASE(images_are_downloaded_checked_and_measured_as_the_reference_does),
         CASE(http_exchanges_are_the_references),

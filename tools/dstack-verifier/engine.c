@@ -104,14 +104,21 @@ static int open_platform_root(const char *path, dstack_buf *der, dstack_bytes *o
 }
 
 static int open_platform_roots(engine *e, const engine_options *options, dstack_error *err) {
-    int rc =
-        open_platform_root(options->snp_milan_root, &e->snp_roots[0], &e->platform.snp_milan, err);
-    rc = rc != 0 ? rc
-                 : open_platform_root(options->snp_genoa_root, &e->snp_roots[1],
-                                      &e->platform.snp_genoa, err);
-    return rc != 0 ? rc
-                   : open_platform_root(options->snp_turin_root, &e->snp_roots[2],
-                                        &e->platform.snp_turin, err);
+    const struct {
+        const char *path;
+        dstack_bytes *root;
+    } roots[] = {{options->snp_milan_root, &e->platform.snp_milan},
+                 {options->snp_genoa_root, &e->platform.snp_genoa},
+                 {options->snp_turin_root, &e->platform.snp_turin},
+                 {options->nitro_enclave_root, &e->platform.nitro_enclave},
+                 {options->nitro_tpm_root, &e->platform.nitro_tpm}};
+    _Static_assert(sizeof roots / sizeof *roots == sizeof e->root_ders / sizeof *e->root_ders,
+                   "a place for each root");
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof roots / sizeof *roots; i++) {
+        rc = open_platform_root(roots[i].path, &e->root_ders[i], roots[i].root, err);
+    }
+    return rc;
 }
 
 static int add_collateral(engine *e, const char *path, dstack_error *err) {
@@ -205,8 +212,8 @@ void engine_close(engine *e) {
     for (size_t i = 0; i < e->folder_count; i++) {
         free(e->folders[i].path);
     }
-    for (size_t i = 0; i < sizeof e->snp_roots / sizeof *e->snp_roots; i++) {
-        dstack_buf_clear(&e->snp_roots[i]);
+    for (size_t i = 0; i < sizeof e->root_ders / sizeof *e->root_ders; i++) {
+        dstack_buf_clear(&e->root_ders[i]);
     }
     dstack_attestation_policy_free(e->policy);
     pthread_rwlock_destroy(&e->policy_lock);

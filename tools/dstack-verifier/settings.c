@@ -45,6 +45,8 @@ static const config_key keys[] = {
     {"attestation.root_ca.sev_snp_milan", CONFIG_PATH, "", "the same for AMD Milan"},
     {"attestation.root_ca.sev_snp_genoa", CONFIG_PATH, "", "the same for AMD Genoa"},
     {"attestation.root_ca.sev_snp_turin", CONFIG_PATH, "", "the same for AMD Turin"},
+    {"attestation.root_ca.aws_nitro_enclave", CONFIG_PATH, "", "the same for AWS Nitro enclaves"},
+    {"attestation.root_ca.aws_nitro_tpm", CONFIG_PATH, "", "the same for AWS NitroTPM"},
     {"attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
     {"attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
      "servers to fetch collateral from, in order; []: none"},
@@ -101,9 +103,12 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
         return error_set(err, DSTACK_E_FORMAT, "port must be 1 to 65535");
     }
     bool allowed = config_bool(config, "attestation.insecure_allow_external_trust_anchors");
-    static const char *const roots[] = {
-        "attestation.root_ca.tdx", "attestation.root_ca.sev_snp_milan",
-        "attestation.root_ca.sev_snp_genoa", "attestation.root_ca.sev_snp_turin"};
+    static const char *const roots[] = {"attestation.root_ca.tdx",
+                                        "attestation.root_ca.sev_snp_milan",
+                                        "attestation.root_ca.sev_snp_genoa",
+                                        "attestation.root_ca.sev_snp_turin",
+                                        "attestation.root_ca.aws_nitro_enclave",
+                                        "attestation.root_ca.aws_nitro_tpm"};
     bool external = false;
     for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
         external = external || config_str(config, roots[i])[0] != '\0';
@@ -140,6 +145,8 @@ void verifier_settings_engine(const service_config *config, engine_options *out)
         .snp_milan_root = config_str(config, "attestation.root_ca.sev_snp_milan"),
         .snp_genoa_root = config_str(config, "attestation.root_ca.sev_snp_genoa"),
         .snp_turin_root = config_str(config, "attestation.root_ca.sev_snp_turin"),
+        .nitro_enclave_root = config_str(config, "attestation.root_ca.aws_nitro_enclave"),
+        .nitro_tpm_root = config_str(config, "attestation.root_ca.aws_nitro_tpm"),
         .tdx_root = config_str(config, "attestation.root_ca.tdx"),
         .pccs_timeout_ms = config_duration_ms(config, "attestation.urls.timeout"),
         .pccs_cache = config_str(config, "attestation.collateral_cache"),
