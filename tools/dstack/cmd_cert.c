@@ -109,7 +109,7 @@ static const struct cli_command cert_inspect = {
 
 static const struct cli_option verify_options[] = {
     {"collateral", 0, "FILE", "collateral bundle, JSON; without it, it is fetched"},
-    {"pccs", 0, "URL", "server to fetch collateral from (repeat for more, tried in order)"},
+    CLI_SERVER_OPTIONS,
     {"root", 0, "FILE", "hardware roots (PEM or DER) in place of Intel's"},
     {"image", 0, "DIR", "guest image folder: the registers must be those of this image"},
     {"policy", 0, "FILE", "which TCB levels pass (YAML or JSON)"},

@@ -11,7 +11,7 @@
 
 const struct cli_option evidence_cli_options[] = {
     {"collateral", 0, "FILE", "collateral bundle, JSON; without it, it is fetched"},
-    {"pccs", 0, "URL", "server to fetch collateral from (repeat for more, tried in order)"},
+    CLI_SERVER_OPTIONS,
     {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of the vendor's"},
     {"image", 0, "DIR", "guest image folder: the registers must be those of this image"},
     {"policy", 0, "FILE", "what is accepted (YAML or JSON)"},
@@ -24,6 +24,7 @@ void evidence_options_clear(evidence_options *options) {
     dstack_verifier_free(options->verifier);
     dstack_policy_free(options->policy);
     dstack_attestation_policy_free(options->whole);
+    cli_servers_clear(&options->from);
     *options = (evidence_options){0};
 }
 
@@ -47,7 +48,9 @@ static int open_verifier(struct cli *cli, evidence_options *out, dstack_error *e
 
 static int fetch(void *user, dstack_verifier *verifier, dstack_bytes quote, dstack_error *err) {
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
-    int rc = dstack_collateral_fetch(&collateral, quote, user, err);
+    dstack_collateral_servers servers = *(const dstack_collateral_servers *)user;
+    servers.verifier = verifier; /* what it refuses is not kept, and the next server is asked */
+    int rc = dstack_collateral_fetch(&collateral, quote, &servers, err);
     return rc == 0 ? dstack_verifier_add_collateral(verifier, collateral, err) : rc;
 }
 
@@ -60,14 +63,8 @@ static int choose_collateral(struct cli *cli, evidence_options *out,
         int rc = cli_read_collateral(path, &collateral, err);
         return rc == 0 ? dstack_verifier_add_collateral(out->verifier, collateral, err) : rc;
     }
-    size_t count = 0;
-    for (const char *url;
-         count < EVIDENCE_SERVERS_MAX && (url = cli_value_at(cli, "pccs", count)) != NULL;) {
-        out->urls[count++] = url;
-    }
-    out->servers = (dstack_collateral_servers){.urls = out->urls, .url_count = count};
     *source = fetch;
-    return 0;
+    return cli_servers_read(cli, &out->from, err);
 }
 
 /* A document with the key "version" is about the whole attestation, one without about TCB levels. */
@@ -112,7 +109,7 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         .policy = out->policy,
         .report_data = bound ? out->report_data : NULL,
         .collateral = source,
-        .collateral_user = &out->servers,
+        .collateral_user = &out->from.servers,
         /* a policy may name the image: then the registers are held against it also without a copy */
         .roots = cli_has(cli, "root") ? &out->platform_roots : NULL,
         .self_asserted_identity = !cli_has(cli, "policy"), /* shown as what it is */

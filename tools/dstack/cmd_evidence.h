@@ -11,8 +11,6 @@
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 DSTACK_AUTO_DEFINE(decision, dstack_attestation_decision, dstack_attestation_decision_free)
 
-#define EVIDENCE_SERVERS_MAX 16
-
 /* --collateral, --pccs, --root, --image, --policy, --report-data and --nonce. */
 extern const struct cli_option evidence_cli_options[];
 
@@ -23,8 +21,7 @@ typedef struct evidence_options {
     dstack_policy *policy;            /* of TCB levels alone */
     dstack_attestation_policy *whole; /* of everything: a document with "version" */
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
-    const char *urls[EVIDENCE_SERVERS_MAX];
-    dstack_collateral_servers servers;
+    cli_servers from;
     dstack_attestation_options attestation; /* borrows the members above */
 } evidence_options;
 

@@ -14,7 +14,6 @@
 
 #define MAX_CERT_FILE ((size_t)4 << 20)
 #define MAX_IMAGES 16
-#define MAX_SERVERS 8
 #define DEFAULT_TIMEOUT_S 20
 
 /* UpToDate and nothing else; how a platform is made up does not matter. */
@@ -53,14 +52,11 @@ static int add_collateral(struct cli *cli, dstack_verifier *verifier, dstack_err
 static int fetch_collateral(void *user, struct dstack_verifier *verifier, dstack_bytes quote,
                             dstack_error *err) {
     struct cli *cli = user;
-    const char *urls[MAX_SERVERS];
-    size_t count = 0;
-    while (count < MAX_SERVERS && (urls[count] = cli_value_at(cli, "pccs", count)) != NULL) {
-        count++;
-    }
-    const dstack_collateral_servers servers = {.urls = urls, .url_count = count};
+    DSTACK_AUTO(cli_servers) cli_servers from = {0};
     DSTACK_AUTO(collateral) dstack_collateral *collateral = NULL;
-    int rc = dstack_collateral_fetch(&collateral, quote, &servers, err);
+    int rc = cli_servers_read(cli, &from, err);
+    from.servers.verifier = verifier; /* what it refuses is not kept */
+    rc = rc != 0 ? rc : dstack_collateral_fetch(&collateral, quote, &from.servers, err);
     return rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);
 }
 
@@ -208,7 +204,7 @@ static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
 
 static const struct cli_option options[] = {
     {"collateral", 0, "FILE", "collateral bundle, JSON (may be repeated)"},
-    {"pccs", 0, "URL", "fetch collateral there (may be repeated; the default without a bundle)"},
+    CLI_SERVER_OPTIONS,
     {"image", 0, "DIR", "reference image that app and gateway must run (may be repeated)"},
     {"manifest", 0, "FILE", "app-compose.json that the app must run, byte for byte"},
     {"compose-hash", 0, "HEX", "hash of that manifest, in place of the file"},
