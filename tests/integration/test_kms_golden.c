@@ -187,7 +187,7 @@ typedef enum how {
     DENIED,     /* attested, and the webhook says "Compose hash not allowed" */
     KMS_DENIED, /* the webhook refuses the KMS itself: "Aggregated MR not allowed" */
     SUPERSEDED, /* status and text are newer than the recording: see `instead` */
-    ELSEWHERE,  /* needs other machines: test_kms_onboard has it */
+    ELSEWHERE,  /* needs other machines: test_kms_onboard has most of them */
 } how;
 
 static const struct {
