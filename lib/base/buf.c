@@ -129,13 +129,38 @@ void buf_put_fmt(dstack_buf *buf, const char *fmt, ...) {
     va_end(again);
 }
 
-void buf_put_hex(dstack_buf *buf, dstack_bytes bytes) {
-    static const char digits[] = "0123456789abcdef";
-    buf_reserve(buf, 2 * bytes.len);
-    for (size_t i = 0; i < bytes.len && !buf->failed; i++) {
-        buf->data[buf->len++] = (uint8_t)digits[bytes.data[i] >> 4];
-        buf->data[buf->len++] = (uint8_t)digits[bytes.data[i] & 15];
+/* Eight digits of four bytes at once, without a table: the bytes may be a key, and which line of a
+ * table is read would show in the cache. */
+static void hex_of_four(const uint8_t in[4], uint8_t out[8]) {
+    uint64_t x =
+        (uint64_t)in[0] | (uint64_t)in[1] << 16 | (uint64_t)in[2] << 32 | (uint64_t)in[3] << 48;
+    uint64_t nibbles = ((x >> 4) & 0x000f000f000f000f) | ((x & 0x000f000f000f000f) << 8);
+    uint64_t letters = ((nibbles + 0x0606060606060606) >> 4) & 0x0101010101010101;
+    uint64_t digits = nibbles + 0x3030303030303030 + letters * ('a' - '0' - 10);
+    for (int i = 0; i < 8; i++) {
+        out[i] = (uint8_t)(digits >> (8 * i));
     }
+}
+
+void buf_put_hex(dstack_buf *buf, dstack_bytes bytes) {
+    buf_reserve(buf, 2 * bytes.len);
+    if (buf->failed) {
+        return;
+    }
+    uint8_t *out = buf->data + buf->len;
+    size_t whole = bytes.len & ~(size_t)3;
+    for (size_t i = 0; i < whole; i += 4) {
+        hex_of_four(bytes.data + i, out + 2 * i);
+    }
+    if (whole < bytes.len) {
+        uint8_t rest[4] = {0}, text[8];
+        memcpy(rest, bytes.data + whole, bytes.len - whole);
+        hex_of_four(rest, text);
+        memcpy(out + 2 * whole, text, 2 * (bytes.len - whole));
+        sodium_memzero(rest, sizeof rest);
+        sodium_memzero(text, sizeof text);
+    }
+    buf->len += 2 * bytes.len;
 }
 
 void buf_put_zeros(dstack_buf *buf, size_t count) {
