@@ -126,6 +126,9 @@ typedef struct http_route {
     void *user;        /* NULL: the listener's user */
     size_t body_limit; /* bytes; 0: the listener's body_limit */
     unsigned flags;
+    /* Whether this very request may run on the I/O thread, as HTTP_ROUTE_INLINE says of all; NULL:
+     * as the flag says. Handing a request to a worker and back costs more than a short answer. */
+    bool (*is_quick)(const http_request *request, void *user);
 } http_route;
 
 /* ---- listeners --------------------------------------------------------------------------------

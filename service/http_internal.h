@@ -79,6 +79,8 @@ http_request *http_request_new(const char *target, dstack_error *err);
 /* After method, headers and connection are set: matches the routes, settles id and limits. */
 void http_request_prepare(http_request *request);
 void http_request_free(http_request *request);
+/* What the handler of its route is given. */
+void *http_request_user(const http_request *request);
 /* Runs the handler of the route, or answers 404. */
 void http_request_run(http_request *request);
 /* Percent-decoding; with plus, '+' is a blank. NULL when the text is malformed or holds %00. */
@@ -90,7 +92,9 @@ const http_route *http_route_find(const http_route *routes, size_t count, const 
 
 /* responses */
 void http_response_clear(http_response *response);
-/* Every header line of an answer except Content-Length. */
+/* Every header of an answer except Content-Length, and the same as lines. */
+typedef void http_header_visitor(void *user, const char *name, const char *value);
+void http_response_each_header(const http_request *request, http_header_visitor *visit, void *user);
 void http_response_head(const http_request *request, dstack_buf *out);
 bool http_method_is_head(const http_request *request);
 

@@ -49,6 +49,20 @@ static bool id_is_usable(const char *text, size_t len) {
     return len >= 1 && len <= 64 && strspn(text, allowed) >= len;
 }
 
+#define ID_SIZE 8
+#define IDS_AT_ONCE 64
+
+/* Ids tell requests apart and are no secret: the system is asked for many at once. */
+static const uint8_t *fresh_id(void) {
+    static _Thread_local uint8_t ids[IDS_AT_ONCE][ID_SIZE];
+    static _Thread_local unsigned left;
+    if (left == 0) {
+        randombytes_buf(ids, sizeof ids);
+        left = IDS_AT_ONCE;
+    }
+    return ids[--left];
+}
+
 static void settle_id(http_request *request) {
     size_t len = 0;
     const char *given = http_headers_find(request->message.headers, "X-Request-Id", &len);
@@ -56,9 +70,7 @@ static void settle_id(http_request *request) {
         memcpy(request->id, given, len);
         request->id[len] = 0;
     } else {
-        uint8_t random[8];
-        randombytes_buf(random, sizeof random);
-        hex_encode(bytes_of(random, sizeof random), request->id);
+        hex_encode(bytes_of(fresh_id(), ID_SIZE), request->id);
     }
 }
 
@@ -83,6 +95,11 @@ bool http_request_oversize(const http_request *request) {
     return request->message.oversize;
 }
 
+void *http_request_user(const http_request *request) {
+    void *own = request->route != NULL ? request->route->user : NULL;
+    return own != NULL ? own : request->connection->listener->config.user;
+}
+
 void http_request_run(http_request *request) {
     const http_route *route = request->route;
     if (route == NULL) {
@@ -93,8 +110,7 @@ void http_request_run(http_request *request) {
         http_response_error(&request->response, 413, "failed to read data: payload too large");
         return;
     }
-    void *user = route->user != NULL ? route->user : request->connection->listener->config.user;
-    route->handler(request, &request->response, user);
+    route->handler(request, &request->response, http_request_user(request));
     if (request->response.content_type == NULL) {
         http_response_page(&request->response, request->response.status);
     }

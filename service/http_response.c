@@ -94,20 +94,42 @@ void http_response_header(http_response *response, const char *name, const char 
     dstack_buf_clear(&lines);
 }
 
-void http_response_head(const http_request *request, dstack_buf *out) {
+void http_response_each_header(const http_request *request, http_header_visitor *visit,
+                               void *user) {
     const http_listener *listener = request->connection->listener;
     const http_response *response = &request->response;
     size_t len;
-    buf_put_fmt(out, "Content-Type: %s\r\n",
-                response->content_type != NULL ? response->content_type : "text/plain");
-    if (http_headers_find(response->headers, "server", &len) == NULL) {
-        buf_put_fmt(out, "server: %s\r\n", listener->server_header);
+    visit(user, "Content-Type",
+          response->content_type != NULL ? response->content_type : "text/plain");
+    if (response->headers == NULL || http_headers_find(response->headers, "server", &len) == NULL) {
+        visit(user, "server", listener->server_header);
     }
-    buf_put_str(out, "x-content-type-options: nosniff\r\nx-frame-options: SAMEORIGIN\r\n"
-                     "permissions-policy: interest-cohort=()\r\n");
+    visit(user, "x-content-type-options", "nosniff");
+    visit(user, "x-frame-options", "SAMEORIGIN");
+    visit(user, "permissions-policy", "interest-cohort=()");
     if (listener->version_header != NULL) {
-        buf_put_fmt(out, "X-App-Version: %s\r\n", listener->version_header);
+        visit(user, "X-App-Version", listener->version_header);
     }
-    buf_put_fmt(out, "X-Request-Id: %s\r\n", request->id);
-    buf_put_str(out, response->headers != NULL ? response->headers : "");
+    visit(user, "X-Request-Id", request->id);
+    /* The handler's own: lines that http_response_header() has checked. */
+    for (const char *line = response->headers; line != NULL && *line != 0;) {
+        size_t name_len = strcspn(line, ":"), line_len = strcspn(line, "\r");
+        DSTACK_AUTO(str) char *name = strndup(line, name_len);
+        DSTACK_AUTO(str) char *value = strndup(line + name_len + 2, line_len - name_len - 2);
+        if (name != NULL && value != NULL) {
+            visit(user, name, value);
+        }
+        line += line_len + 2;
+    }
+}
+
+static void put_header(void *user, const char *name, const char *value) {
+    buf_put_str(user, name);
+    buf_put_str(user, ": ");
+    buf_put_str(user, value);
+    buf_put_str(user, "\r\n");
+}
+
+void http_response_head(const http_request *request, dstack_buf *out) {
+    http_response_each_header(request, put_header, out);
 }

@@ -114,7 +114,10 @@ static size_t keep_escapes(void *user, struct MHD_Connection *mhd, char *text) {
 static enum MHD_Result copy_header(void *user, enum MHD_ValueKind kind, const char *key,
                                    const char *value) {
     (void)kind;
-    buf_put_fmt(user, "%s: %s\r\n", key, value != NULL ? value : "");
+    buf_put_str(user, key);
+    buf_put_str(user, ": ");
+    buf_put_str(user, value != NULL ? value : "");
+    buf_put_str(user, "\r\n");
     return MHD_YES;
 }
 
@@ -166,23 +169,8 @@ static struct MHD_Response *body_response(http_response *response) {
     return answer;
 }
 
-static void add_headers(struct MHD_Response *answer, const http_request *request) {
-    DSTACK_AUTO(buf) dstack_buf lines = {0};
-    http_response_head(request, &lines);
-    const char *text = buf_text(&lines);
-    char *copy = text != NULL ? strdup(text) : NULL;
-    for (char *line = copy; line != NULL && *line != 0;) {
-        char *end = strstr(line, "\r\n");
-        char *colon = strchr(line, ':');
-        if (end == NULL || colon == NULL || colon > end) {
-            break;
-        }
-        *end = 0;
-        *colon = 0;
-        MHD_add_response_header(answer, line, colon + 1 + strspn(colon + 1, " "));
-        line = end + 2;
-    }
-    free(copy);
+static void add_header(void *user, const char *name, const char *value) {
+    MHD_add_response_header(user, name, value);
 }
 
 static enum MHD_Result send_answer(http_request *request) {
@@ -203,7 +191,7 @@ static enum MHD_Result send_answer(http_request *request) {
     if (answer == NULL) {
         return MHD_NO;
     }
-    add_headers(answer, request);
+    http_response_each_header(request, add_header, answer);
     enum MHD_Result rc = MHD_queue_response(request->mhd, (unsigned)response->status, answer);
     MHD_destroy_response(answer);
     return rc;
@@ -213,6 +201,12 @@ static void run_suspended(http_request *request) {
     http_request_run(request);
     request->state = HTTP_ANSWERED;
     MHD_resume_connection(request->mhd);
+}
+
+static bool runs_inline(const http_request *request) {
+    const http_route *route = request->route;
+    return route == NULL || (route->flags & HTTP_ROUTE_INLINE) != 0 ||
+           (route->is_quick != NULL && route->is_quick(request, http_request_user(request)));
 }
 
 static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const char *url,
@@ -248,7 +242,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const 
         http_response_header(&request->response, "Connection", "close");
         return send_answer(request);
     }
-    if (request->route == NULL || (request->route->flags & HTTP_ROUTE_INLINE) != 0) {
+    if (runs_inline(request)) {
         http_request_run(request);
         return send_answer(request);
     }

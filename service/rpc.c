@@ -83,11 +83,13 @@ static void answer_error(http_response *response, wire form, int status, const c
     }
 }
 
-static int answer_message(http_response *response, wire form, const rpc_call *call,
-                          dstack_error *err) {
-    dstack_buf body = {0};
+static int answer_message(http_response *response, wire form, rpc_call *call, dstack_error *err) {
+    dstack_buf body = call->encoded;
     int rc = 0;
-    if (call->method->response == NULL) {
+    call->encoded = (dstack_buf){0};
+    if (body.len > 0) {
+        rc = buf_check(&body, err);
+    } else if (call->method->response == NULL) {
         buf_put_str(&body, form == WIRE_JSON ? "null" : "");
     } else if (form == WIRE_JSON) {
         rc = rpc_message_to_json(call->response, &body, err);
@@ -362,7 +364,8 @@ void rpc_dispatch(http_request *http, http_response *response, const rpc_binding
     rpc_call call = {.service = binding->service,
                      .method = rpc_service_find(binding->service, name),
                      .http = http,
-                     .app = binding->app};
+                     .app = binding->app,
+                     .json = form == WIRE_JSON};
     if (call.method == NULL) {
         error_set(&err, DSTACK_E_NOT_FOUND, "Service not found: %.200s", name);
         answer_error(response, form, 404, err.message);
@@ -382,8 +385,16 @@ void rpc_dispatch(http_request *http, http_response *response, const rpc_binding
     if (binding->observe != NULL) {
         binding->observe(&call, status, microseconds() - begin);
     }
+    dstack_buf_clear(&call.encoded);
     rpc_free_message(call.request);
     rpc_free_message(call.response);
+}
+
+bool rpc_is_quick(const http_request *request, const rpc_service *service) {
+    const char *name = http_request_capture(request, 0);
+    const rpc_method *method =
+        name != NULL ? rpc_service_find(service, without_prefix(service, name)) : NULL;
+    return method == NULL || method->quick;
 }
 
 void rpc_handle(http_request *request, http_response *response, void *user) {

@@ -44,6 +44,8 @@ typedef struct rpc_call {
     void *identity;             /* what service->attest gave; owned by the connection */
     ProtobufCMessage *request;  /* cast to the generated type; never NULL */
     ProtobufCMessage *response; /* initialised to defaults; fill it with rpc_set_* only */
+    bool json;                  /* form of the answer: JSON, else protobuf */
+    dstack_buf encoded;         /* not empty: the whole answer, which `response` is not asked for */
     int http_status;            /* 0; an error handler may ask for another status than 400 */
 } rpc_call;
 
@@ -57,6 +59,7 @@ typedef struct rpc_method {
     rpc_caller caller;
     rpc_handler *handler;
     size_t body_limit; /* 0: 10 MiB or the route's */
+    bool quick;        /* computes a short while and waits for nothing: see rpc_is_quick() */
 } rpc_method;
 
 struct rpc_service {
@@ -98,6 +101,9 @@ void rpc_dispatch(http_request *request, http_response *response, const rpc_bind
 bool rpc_token_is_right(http_request *http, const uint8_t token_hash[32]);
 /* Answers 401 as the binding says; err is the reason. */
 void rpc_refuse_token(http_response *response, const rpc_binding *binding);
+/* Whether a request's method is a quick one; for the `is_quick` of a route of this service, whose
+ * first capture is the method. */
+bool rpc_is_quick(const http_request *request, const rpc_service *service);
 const rpc_method *rpc_service_find(const rpc_service *service, const char *name);
 /* The access check alone: 0, or 401 / 400 as HTTP status with err set. */
 int rpc_check_caller(rpc_call *call, const rpc_binding *binding, dstack_error *err);

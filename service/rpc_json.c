@@ -77,24 +77,22 @@ static void write_escaped(uint32_t c, dstack_buf *out) {
 }
 
 static void write_string(const char *text, dstack_buf *out) {
-    static const char escapes[] = "\"\\\b\f\n\r\t";
-    static const char letters[] = "\"\\bfnrt";
+    static const char short_forms[256] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
+                                          ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't'};
     const unsigned char *p = (const unsigned char *)(text != NULL ? text : "");
     buf_put_u8(out, '"');
     while (*p != 0) {
         const unsigned char *run = p;
-        while (*p >= ' ' && *p < 0x7f && *p != '"' && *p != '\\') {
+        while (*p >= ' ' && *p < 0x7f && short_forms[*p] == 0) {
             p++;
         }
         buf_put(out, run, (size_t)(p - run));
         if (*p == 0) {
             break;
         }
-        const char *found = strchr(escapes, *p);
-        if (found != NULL) {
-            buf_put_u8(out, '\\');
-            buf_put_u8(out, (uint8_t)letters[found - escapes]);
-            p++;
+        if (short_forms[*p] != 0) {
+            const char pair[2] = {'\\', short_forms[*p++]};
+            buf_put(out, pair, sizeof pair);
         } else if (*p < 0x80) {
             write_escaped(*p++, out);
         } else {
@@ -196,7 +194,9 @@ static int write_message(const ProtobufCMessage *message, dstack_buf *out, int d
     buf_put_u8(out, '{');
     for (unsigned i = 0; rc == 0 && i < descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
-        buf_put_fmt(out, "%s\"%s\":", i > 0 ? "," : "", field->name);
+        buf_put_str(out, i > 0 ? ",\"" : "\"");
+        buf_put_str(out, field->name);
+        buf_put_str(out, "\":");
         if (field->label == PROTOBUF_C_LABEL_REPEATED) {
             rc = write_repeated(message, field, out, depth + 1, err);
         } else if (rpc_field_is_oneof(field) && *rpc_field_case(message, field) != field->id) {
