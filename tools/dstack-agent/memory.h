@@ -6,4 +6,8 @@
  * back after it: few arenas, large blocks mapped on their own. Call before the first thread. */
 void memory_settle(void);
 
+/* Gives back the pages of program and library files that only starting up has touched: they are
+ * clean copies of the page cache, and what serving needs is mapped again at its first use. */
+void memory_forget_start(void);
+
 #endif

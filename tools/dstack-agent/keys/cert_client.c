@@ -40,19 +40,17 @@ static int chain_add(cert_chain *chain, char *pem, dstack_error *err) {
 }
 
 /* The app's own CA. */
-static int sign_locally(const cert_client *client, const dstack_csr_spec *asked,
-                        const dstack_secret *key, const dstack_attestation *attestation,
-                        int64_t now, cert_chain *out, dstack_error *err) {
-    DSTACK_AUTO(ca) dstack_ca *ca = NULL;
-    DSTACK_AUTO(buf) dstack_buf spki = {0};
+static int sign_locally(const cert_client *client, const dstack_csr_spec *asked, dstack_bytes spki,
+                        const dstack_attestation *attestation, int64_t now, cert_chain *out,
+                        dstack_error *err) {
+    DSTACK_AUTO(ca) dstack_ca *read = NULL;
     DSTACK_AUTO(buf) dstack_buf pem = {0};
     dstack_identity identity;
-    int rc;
-    if ((rc = dstack_ca_new(bytes_of_str(client->keys->ca_cert), client->keys->provider_key, &ca,
-                            err)) != 0 ||
-        (rc = dstack_cert_key_public(key, &spki, err)) != 0 ||
-        (asked->with_app_info &&
-         (rc = dstack_attestation_identity(attestation, false, NULL, &identity, err)) != 0)) {
+    int rc = client->ca != NULL ? 0
+                                : dstack_ca_new(bytes_of_str(client->keys->ca_cert),
+                                                client->keys->provider_key, &read, err);
+    if (rc != 0 || (asked->with_app_info && (rc = dstack_attestation_identity(
+                                                 attestation, false, NULL, &identity, err)) != 0)) {
         return rc;
     }
     const dstack_cert_spec spec = {
@@ -69,7 +67,8 @@ static int sign_locally(const cert_client *client, const dstack_csr_spec *asked,
         .usage = DSTACK_USAGE_APP_CUSTOM,
         .attestation = asked->with_quote ? attestation : NULL,
     };
-    if ((rc = dstack_ca_sign(ca, &spec, bytes_of_buf(&spki), &pem, err)) != 0 ||
+    if ((rc = dstack_ca_sign(client->ca != NULL ? client->ca : read, &spec, spki, &pem, err)) !=
+            0 ||
         (rc = chain_add(out, buf_detach_text(&pem), err)) != 0) {
         return rc;
     }
@@ -118,10 +117,10 @@ static int sign_by_kms(const cert_client *client, const dstack_csr_spec *asked,
 }
 
 int cert_client_sign(const cert_client *client, const dstack_csr_spec *spec,
-                     const dstack_secret *key, const dstack_attestation *attestation,
-                     dstack_attestation_form form, int64_t now, cert_chain *out,
-                     dstack_error *err) {
+                     const dstack_secret *key, dstack_bytes spki,
+                     const dstack_attestation *attestation, dstack_attestation_form form,
+                     int64_t now, cert_chain *out, dstack_error *err) {
     return client->keys->provider == DSTACK_KEY_PROVIDER_KMS
                ? sign_by_kms(client, spec, key, attestation, form, out, err)
-               : sign_locally(client, spec, key, attestation, now, out, err);
+               : sign_locally(client, spec, spki, attestation, now, out, err);
 }

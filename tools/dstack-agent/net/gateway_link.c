@@ -100,8 +100,8 @@ static int certificate_make(const gateway_link *link, int64_t now, gateway_cache
         (rc = dstack_cert_key_public(key, &spki, err)) != 0 ||
         (rc = dstack_cert_report_data(bytes_of_buf(&spki), report_data, err)) != 0 ||
         (rc = link->attest(link->user, report_data, &attestation, err)) != 0 ||
-        (rc = cert_client_sign(&client, &spec, key, attestation, DSTACK_ATTESTATION_LEGACY_CHOICE,
-                               now, &chain, err)) != 0 ||
+        (rc = cert_client_sign(&client, &spec, key, bytes_of_buf(&spki), attestation,
+                               DSTACK_ATTESTATION_LEGACY_CHOICE, now, &chain, err)) != 0 ||
         (rc = cert_chain_join(&chain, &joined, err)) != 0) {
         return rc;
     }

@@ -58,6 +58,11 @@ static int files_load(agent *a, const agent_files *files, dstack_error *err) {
         (rc = sys_config_parse(bytes_of_str(sys_text), &a->config, err)) != 0) {
         return error_prefix(err, rc, "Failed to parse VM config");
     }
+    if (a->keys.provider != DSTACK_KEY_PROVIDER_KMS &&
+        (rc = dstack_ca_new(bytes_of_str(a->keys.ca_cert), a->keys.provider_key, &a->ca, err)) !=
+            0) {
+        return error_prefix(err, rc, "Failed to create cert signer");
+    }
     a->app = dstack_manifest_get(a->manifest);
     a->vm_config = strdup(a->config.vm_config);
     return a->vm_config == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory") : 0;
@@ -71,6 +76,7 @@ int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, b
     }
     pthread_mutex_init(&a->evidence_lock, NULL);
     pthread_mutex_init(&a->info_lock, NULL);
+    pthread_mutex_init(&a->sign_lock, NULL);
     pthread_mutex_init(&a->public_lock, NULL);
     a->attest = attest;
     a->source = source;
@@ -80,8 +86,8 @@ int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, b
         agent_free(a);
         return rc;
     }
-    a->certs =
-        (cert_client){.keys = &a->keys, .vm_config = a->vm_config, .insecure_dev = insecure_dev};
+    a->certs = (cert_client){
+        .keys = &a->keys, .vm_config = a->vm_config, .insecure_dev = insecure_dev, .ca = a->ca};
     dmi_read("/sys/class/dmi/id/sys_vendor", a->cloud_vendor, sizeof a->cloud_vendor);
     dmi_read("/sys/class/dmi/id/product_name", a->cloud_product, sizeof a->cloud_product);
     *out = a;
@@ -99,7 +105,11 @@ void agent_free(agent *a) {
     shared_evidence_release(a->last_evidence);
     cert_chain_clear(&a->app_cert);
     dstack_buf_clear(&a->app_cert_spki);
+    agent_info_forget_answers(a);
     dstack_buf_clear(&a->public_evidence.body);
+    dstack_app_key_clear(&a->sign_keys[0]);
+    dstack_app_key_clear(&a->sign_keys[1]);
+    dstack_ca_free(a->ca);
     app_keys_clear(&a->keys);
     sys_config_clear(&a->config);
     dstack_manifest_free(a->manifest);
@@ -107,6 +117,7 @@ void agent_free(agent *a) {
     free(a->vm_config);
     pthread_mutex_destroy(&a->evidence_lock);
     pthread_mutex_destroy(&a->info_lock);
+    pthread_mutex_destroy(&a->sign_lock);
     pthread_mutex_destroy(&a->public_lock);
     free(a);
 }

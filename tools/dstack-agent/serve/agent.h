@@ -3,8 +3,10 @@
 #define AGENT_SERVE_AGENT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include <dstack/attestation.h>
+#include <dstack/keys.h>
 #include <dstack/manifest.h>
 
 #include "boot/sys_config.h"
@@ -14,6 +16,9 @@
 #include "service/rpc.h"
 
 #define AGENT_VERSION "0.6.0" /* API level that clients ask for */
+
+/* The Info answers that differ: v0 and v1, each with its documents and without. */
+#define AGENT_INFO_FORMS 4
 
 /* Makes one attestation; called by one thread at a time. */
 typedef int agent_attest_fn(void *source, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
@@ -35,9 +40,14 @@ typedef struct agent {
     char *vm_config;
     char cloud_vendor[128], cloud_product[128];
     bool insecure_dev;
+    bool evidence_at_once;  /* no device to wait for (simulator) */
     bool full_log;          /* GetQuote gives the log as it is (simulator) */
     void (*shutdown)(void); /* begins to power off and returns; NULL: there is nothing to */
+    dstack_ca *ca;          /* the app's own; NULL: the KMS signs */
     cert_client certs;
+
+    pthread_mutex_t sign_lock;
+    dstack_app_key sign_keys[2]; /* secp256k1 and ed25519; no secret until the first use */
 
     agent_attest_fn *attest;
     void *source;
@@ -45,9 +55,11 @@ typedef struct agent {
     struct shared_evidence *last_evidence; /* see shared_evidence.h; under the lock */
 
     pthread_mutex_t info_lock;
-    agent_info *info;    /* NULL until the first success */
+    agent_info *info; /* NULL until the first success */
+    atomic_bool info_known;
     cert_chain app_cert; /* demo certificate; also the leaf that public evidence names */
     dstack_buf app_cert_spki;
+    dstack_buf info_answers[AGENT_INFO_FORMS][2]; /* encoded, protobuf and JSON; see info.c */
 
     pthread_mutex_t public_lock; /* rate limit and last answer of the public evidence */
     struct {
@@ -73,6 +85,10 @@ int agent_attest(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
                  dstack_attestation **out, dstack_error *err);
 /* The cached identity; taken at the first call. */
 int agent_info_get(agent *a, const agent_info **out, dstack_error *err);
+/* Encoded answers are made anew: something in them has changed. Under info_lock, or alone. */
+void agent_info_forget_answers(agent *a);
+/* Whether that first call was made with success. */
+bool agent_info_is_known(const agent *a);
 /* Asks for the demo certificate where it is missing. */
 int agent_app_cert_make(agent *a, dstack_error *err);
 

@@ -8,54 +8,55 @@
 
 #define V0(name) &dstack_guest__##name##__descriptor
 #define V1(name) &dstack__guest__v1__##name##__descriptor
+#define QUICK true
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const rpc_method v0_methods[] = {
     {"GetTlsKey", V0(get_tls_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, v0_get_tls_key,
      0},
-    {"GetKey", V0(get_key_args), V0(get_key_response), RPC_CALLER_LOCAL, v0_get_key, 0},
+    {"GetKey", V0(get_key_args), V0(get_key_response), RPC_CALLER_LOCAL, v0_get_key, 0, QUICK},
     {"GetQuote", V0(raw_quote_args), V0(get_quote_response), RPC_CALLER_LOCAL, v0_get_quote, 0},
     {"Attest", V0(raw_quote_args), V0(attest_response), RPC_CALLER_LOCAL, v0_attest, 0},
-    {"EmitEvent", V0(emit_event_args), NULL, RPC_CALLER_LOCAL, v0_emit_event, 0},
+    {"EmitEvent", V0(emit_event_args), NULL, RPC_CALLER_LOCAL, v0_emit_event, 0, QUICK},
     {"Info", NULL, V0(app_info), RPC_CALLER_LOCAL, v0_info, 0},
-    {"Sign", V0(sign_request), V0(sign_response), RPC_CALLER_LOCAL, v0_sign, 0},
-    {"Verify", V0(verify_request), V0(verify_response), RPC_CALLER_LOCAL, v0_verify, 0},
-    {"Version", NULL, V0(worker_version), RPC_CALLER_LOCAL, agent_version, 0},
+    {"Sign", V0(sign_request), V0(sign_response), RPC_CALLER_LOCAL, v0_sign, 0, QUICK},
+    {"Verify", V0(verify_request), V0(verify_response), RPC_CALLER_LOCAL, v0_verify, 0, QUICK},
+    {"Version", NULL, V0(worker_version), RPC_CALLER_LOCAL, agent_version, 0, QUICK},
 };
 
 static const rpc_method v1_methods[] = {
     {"IssueCert", V1(issue_cert_request), V1(issue_cert_response), RPC_CALLER_LOCAL, v1_issue_cert,
      0},
-    {"GetKey", V1(get_key_request), V1(get_key_response), RPC_CALLER_LOCAL, v1_get_key, 0},
+    {"GetKey", V1(get_key_request), V1(get_key_response), RPC_CALLER_LOCAL, v1_get_key, 0, QUICK},
     {"Attest", V1(attest_request), V1(attest_response), RPC_CALLER_LOCAL, v1_attest, 0},
     {"AttestGpu", V1(attest_gpu_request), V1(attest_gpu_response), RPC_CALLER_LOCAL, v1_attest_gpu,
      0},
     {"Info", NULL, V1(info_response), RPC_CALLER_LOCAL, v1_info, 0},
-    {"Version", NULL, V1(version_response), RPC_CALLER_LOCAL, agent_version_v1, 0},
+    {"Version", NULL, V1(version_response), RPC_CALLER_LOCAL, agent_version_v1, 0, QUICK},
 };
 
 static const rpc_method tappd_methods[] = {
     {"DeriveKey", V0(derive_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, tappd_derive_key,
      0},
     {"DeriveK256Key", V0(get_key_args), V0(derive_k256_key_response), RPC_CALLER_LOCAL,
-     tappd_derive_k256_key, 0},
+     tappd_derive_k256_key, 0, QUICK},
     {"TdxQuote", V0(tdx_quote_args), V0(tdx_quote_response), RPC_CALLER_LOCAL, tappd_tdx_quote, 0},
     {"RawQuote", V0(raw_quote_args), V0(tdx_quote_response), RPC_CALLER_LOCAL, tappd_raw_quote, 0},
     {"Info", NULL, V0(app_info), RPC_CALLER_LOCAL, v0_info, 0},
-    {"Version", NULL, V0(worker_version), RPC_CALLER_LOCAL, agent_version, 0},
+    {"Version", NULL, V0(worker_version), RPC_CALLER_LOCAL, agent_version, 0, QUICK},
 };
 
 static const rpc_method worker_methods[] = {
     {"Info", NULL, V0(app_info), RPC_CALLER_ANYONE, worker_info, 0},
-    {"Version", NULL, V0(worker_version), RPC_CALLER_ANYONE, agent_version, 0},
+    {"Version", NULL, V0(worker_version), RPC_CALLER_ANYONE, agent_version, 0, QUICK},
     {"GetAttestationForAppKey", V0(get_attestation_for_app_key_request), V0(get_quote_response),
      RPC_CALLER_ANYONE, worker_attest_app_key, 0},
 };
 
 static const rpc_method worker_v1_methods[] = {
     {"Info", NULL, V1(info_response), RPC_CALLER_ANYONE, worker_info_v1, 0},
-    {"Version", NULL, V1(version_response), RPC_CALLER_ANYONE, agent_version_v1, 0},
-    {"Health", NULL, V1(health_response), RPC_CALLER_ANYONE, worker_health, 0},
+    {"Version", NULL, V1(version_response), RPC_CALLER_ANYONE, agent_version_v1, 0, QUICK},
+    {"Health", NULL, V1(health_response), RPC_CALLER_ANYONE, worker_health, 0, QUICK},
 };
 
 #define SERVICE(variable, text, strip, table)                                                      \
@@ -75,9 +76,20 @@ static void dispatch(http_request *request, http_response *response, void *user,
     rpc_handle(request, response, (void *)(uintptr_t)&binding);
 }
 
+/* Recorded evidence is there at once, and so is an identity that is known. */
+static bool answers_at_once(const http_request *request, const agent *a,
+                            const rpc_service *service) {
+    const char *name = http_request_capture(request, 0);
+    return a->evidence_at_once || rpc_is_quick(request, service) ||
+           (agent_info_is_known(a) && name != NULL && strcmp(name, "Info") == 0);
+}
+
 #define MOUNT(name, service)                                                                       \
     static void name(http_request *request, http_response *response, void *user) {                 \
         dispatch(request, response, user, &service);                                               \
+    }                                                                                              \
+    static bool name##_is_quick(const http_request *request, void *user) {                         \
+        return answers_at_once(request, user, &service);                                           \
     }
 
 MOUNT(mount_v0, v0_service)
@@ -85,6 +97,9 @@ MOUNT(mount_v1, v1_service)
 MOUNT(mount_tappd, tappd_service)
 MOUNT(mount_worker, worker_service)
 MOUNT(mount_worker_v1, worker_v1_service)
+
+#define AT(path, mount)                                                                            \
+    { "*", path, mount, NULL, 0, 0, mount##_is_quick }
 
 /* A request for the method without a name. */
 static void no_method(http_request *request, http_response *response, void *user) {
@@ -95,22 +110,22 @@ static void no_method(http_request *request, http_response *response, void *user
 
 const http_route agent_internal_routes[] = {
     {"*", "/", no_method, NULL, 0, 0},
-    {"*", "/v1/*", mount_v1, NULL, 0, 0},
-    {"*", "/v0/*", mount_v0, NULL, 0, 0},
-    {"*", "/*", mount_v0, NULL, 0, 0},
+    AT("/v1/*", mount_v1),
+    AT("/v0/*", mount_v0),
+    AT("/*", mount_v0),
 };
 const size_t agent_internal_route_count = COUNT(agent_internal_routes);
 
 const http_route agent_tappd_routes[] = {
-    {"*", "/prpc/*", mount_tappd, NULL, 0, 0},
+    AT("/prpc/*", mount_tappd),
 };
 const size_t agent_tappd_route_count = COUNT(agent_tappd_routes);
 
 const http_route agent_external_routes[] = {
     {"GET", "/.well-known/dstack/evidence", evidence_endpoint, NULL, 0, 0},
-    {"*", "/prpc/v1/*", mount_worker_v1, NULL, 0, 0},
-    {"*", "/prpc/v0/*", mount_worker, NULL, 0, 0},
-    {"*", "/prpc/*", mount_worker, NULL, 0, 0},
+    AT("/prpc/v1/*", mount_worker_v1),
+    AT("/prpc/v0/*", mount_worker),
+    AT("/prpc/*", mount_worker),
     {"GET", "/", page_dashboard, NULL, 0, 0},
     {"GET", "/metrics", page_metrics, NULL, 0, 0},
     {"GET", "/logs/*", page_logs, NULL, 0, 0},

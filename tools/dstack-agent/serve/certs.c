@@ -46,20 +46,33 @@ static int evidence_for(agent *a, dstack_bytes spki, shared_evidence **out, dsta
     return rc != 0 ? error_prefix(err, rc, "Failed to get certificate attestation") : 0;
 }
 
+/* A fresh key and its public part at once: deriving the one from the other again costs as much as a
+ * signature. */
+static int key_make(dstack_secret **pem, dstack_buf *spki, dstack_error *err) {
+    DSTACK_AUTO(ecdsa_private) ecdsa_private *key = NULL;
+    int rc = ecdsa_private_generate(&key, ECDSA_P256, err);
+    if (rc != 0 || (rc = ecdsa_key_spki(ecdsa_private_public(key), spki, err)) != 0) {
+        return rc;
+    }
+    return ecdsa_private_pem(key, pem, err);
+}
+
+/* `spki_out` may be NULL; else it gets the key's public part. */
 static int issue_run(agent *a, const issue *what, dstack_secret **fresh, cert_chain *chain,
-                     dstack_error *err) {
-    DSTACK_AUTO(buf) dstack_buf spki = {0};
+                     dstack_buf *spki_out, dstack_error *err) {
+    DSTACK_AUTO(buf) dstack_buf own = {0};
     DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
+    dstack_buf *spki = spki_out != NULL ? spki_out : &own;
     int rc = validity_check(&what->spec, err);
-    if (rc != 0 || (what->key == NULL && (rc = dstack_cert_key_new(fresh, err)) != 0)) {
+    if (rc == 0) {
+        rc = what->key != NULL ? dstack_cert_key_public(what->key, spki, err)
+                               : key_make(fresh, spki, err);
+    }
+    if (rc != 0 || (rc = evidence_for(a, bytes_of_buf(spki), &evidence, err)) != 0) {
         return rc;
     }
-    const dstack_secret *key = what->key != NULL ? what->key : *fresh;
-    if ((rc = dstack_cert_key_public(key, &spki, err)) != 0 ||
-        (rc = evidence_for(a, bytes_of_buf(&spki), &evidence, err)) != 0) {
-        return rc;
-    }
-    rc = cert_client_sign(&a->certs, &what->spec, key, shared_evidence_peek(evidence), what->form,
+    rc = cert_client_sign(&a->certs, &what->spec, what->key != NULL ? what->key : *fresh,
+                          bytes_of_buf(spki), shared_evidence_peek(evidence), what->form,
                           clock_unix(), chain, err);
     return rc != 0 ? error_prefix(err, rc, "Failed to sign the CSR") : 0;
 }
@@ -96,7 +109,7 @@ static int issue_fresh(agent *a, const issue *what, char **key_field, size_t *co
                        dstack_error *err) {
     DSTACK_AUTO(secret) dstack_secret *key = NULL;
     DSTACK_AUTO(cert_chain) cert_chain chain = {0};
-    int rc = issue_run(a, what, &key, &chain, err);
+    int rc = issue_run(a, what, &key, &chain, NULL, err);
     if (rc == 0) {
         answer_fill(key, &chain, key_field, count, items);
     }
@@ -162,7 +175,7 @@ int tappd_derive_key(rpc_call *call, dstack_error *err) {
         .form = DSTACK_ATTESTATION_LEGACY_CHOICE,
         .key = key,
     };
-    if ((rc = issue_run(call->app, &what, NULL, &chain, err)) == 0) {
+    if ((rc = issue_run(call->app, &what, NULL, &chain, NULL, err)) == 0) {
         answer_fill(key, &chain, &out->key, &out->n_certificate_chain, &out->certificate_chain);
     }
     return rc;
@@ -183,8 +196,7 @@ int agent_app_cert_make(agent *a, dstack_error *err) {
     DSTACK_AUTO(cert_chain) cert_chain chain = {0};
     DSTACK_AUTO(buf) dstack_buf spki = {0};
     int rc;
-    if ((rc = issue_run(a, &what, &key, &chain, err)) != 0 ||
-        (rc = dstack_cert_key_public(key, &spki, err)) != 0) {
+    if ((rc = issue_run(a, &what, &key, &chain, &spki, err)) != 0) {
         return rc;
     }
     pthread_mutex_lock(&a->info_lock);
@@ -193,6 +205,7 @@ int agent_app_cert_make(agent *a, dstack_error *err) {
         a->app_cert_spki = spki;
         memset(&chain, 0, sizeof chain);
         memset(&spki, 0, sizeof spki);
+        agent_info_forget_answers(a);
     }
     pthread_mutex_unlock(&a->info_lock);
     return 0;

@@ -76,8 +76,13 @@ int agent_info_get(agent *a, const agent_info **out, dstack_error *err) {
     pthread_mutex_lock(&a->info_lock);
     int rc = a->info != NULL ? 0 : info_take(a, &a->info, err);
     *out = a->info;
+    atomic_store(&a->info_known, a->info != NULL);
     pthread_mutex_unlock(&a->info_lock);
     return rc;
+}
+
+bool agent_info_is_known(const agent *a) {
+    return atomic_load(&a->info_known);
 }
 
 char *agent_app_cert_text(agent *a) {
@@ -90,6 +95,52 @@ char *agent_app_cert_text(agent *a) {
     }
     pthread_mutex_unlock(&a->info_lock);
     return buf_detach_text(&cert);
+}
+
+/* ---- answers ------------------------------------------------------------------------------------ */
+
+/* An Info answer is long, is asked for often, and is the same until the agent's certificate comes:
+ * it is encoded once. */
+enum { FORM_V0_WHOLE, FORM_V0_SHORT, FORM_V1_WHOLE, FORM_V1_SHORT };
+
+void agent_info_forget_answers(agent *a) {
+    for (size_t i = 0; i < AGENT_INFO_FORMS; i++) {
+        dstack_buf_clear(&a->info_answers[i][0]);
+        dstack_buf_clear(&a->info_answers[i][1]);
+    }
+}
+
+static bool answer_recall(agent *a, int form, rpc_call *call) {
+    pthread_mutex_lock(&a->info_lock);
+    const dstack_buf *kept = &a->info_answers[form][call->json];
+    bool found = kept->len > 0;
+    if (found) {
+        buf_put_bytes(&call->encoded, bytes_of_buf(kept));
+    }
+    pthread_mutex_unlock(&a->info_lock);
+    return found;
+}
+
+/* Encodes the filled response, for this call and those after it. `cert_count` is the certificate's
+ * state that it was filled with. */
+static int answer_keep(agent *a, int form, size_t cert_count, rpc_call *call, dstack_error *err) {
+    dstack_buf *out = &call->encoded;
+    int rc = call->json ? rpc_message_to_json(call->response, out, err)
+                        : rpc_message_to_protobuf(call->response, out, err);
+    pthread_mutex_lock(&a->info_lock);
+    dstack_buf *kept = &a->info_answers[form][call->json];
+    if (rc == 0 && kept->len == 0 && a->app_cert.count == cert_count) {
+        buf_put_bytes(kept, bytes_of_buf(out));
+    }
+    pthread_mutex_unlock(&a->info_lock);
+    return rc;
+}
+
+static size_t cert_count_of(agent *a) {
+    pthread_mutex_lock(&a->info_lock);
+    size_t count = a->app_cert.count;
+    pthread_mutex_unlock(&a->info_lock);
+    return count;
 }
 
 static int v0_fill(agent *a, DstackGuest__AppInfo *out, bool with_tcb, dstack_error *err) {
@@ -118,13 +169,24 @@ static int v0_fill(agent *a, DstackGuest__AppInfo *out, bool with_tcb, dstack_er
     return 0;
 }
 
+static int v0_answer(rpc_call *call, bool with_tcb, dstack_error *err) {
+    agent *a = call->app;
+    int form = with_tcb ? FORM_V0_WHOLE : FORM_V0_SHORT;
+    if (answer_recall(a, form, call)) {
+        return 0;
+    }
+    size_t certs = cert_count_of(a);
+    int rc = v0_fill(a, (void *)call->response, with_tcb, err);
+    return rc != 0 ? rc : answer_keep(a, form, certs, call, err);
+}
+
 int v0_info(rpc_call *call, dstack_error *err) {
-    return v0_fill(call->app, (void *)call->response, true, err);
+    return v0_answer(call, true, err);
 }
 
 int worker_info(rpc_call *call, dstack_error *err) {
-    agent *a = call->app;
-    return v0_fill(a, (void *)call->response, a->app->public_tcbinfo, err);
+    const agent *a = call->app;
+    return v0_answer(call, a->app->public_tcbinfo, err);
 }
 
 static int v1_fill(agent *a, Dstack__Guest__V1__InfoResponse *out, bool with_documents,
@@ -152,13 +214,24 @@ static int v1_fill(agent *a, Dstack__Guest__V1__InfoResponse *out, bool with_doc
     return 0;
 }
 
+static int v1_answer(rpc_call *call, bool with_documents, dstack_error *err) {
+    agent *a = call->app;
+    int form = with_documents ? FORM_V1_WHOLE : FORM_V1_SHORT;
+    if (answer_recall(a, form, call)) {
+        return 0;
+    }
+    size_t certs = cert_count_of(a);
+    int rc = v1_fill(a, (void *)call->response, with_documents, err);
+    return rc != 0 ? rc : answer_keep(a, form, certs, call, err);
+}
+
 int v1_info(rpc_call *call, dstack_error *err) {
-    return v1_fill(call->app, (void *)call->response, true, err);
+    return v1_answer(call, true, err);
 }
 
 int worker_info_v1(rpc_call *call, dstack_error *err) {
-    agent *a = call->app;
-    return v1_fill(a, (void *)call->response, a->app->public_tcbinfo, err);
+    const agent *a = call->app;
+    return v1_answer(call, a->app->public_tcbinfo, err);
 }
 
 int agent_version(rpc_call *call, dstack_error *err) {

@@ -58,6 +58,19 @@ static int v0_derive(agent *a, const char *path, const char *purpose, const char
                                            bytes_of_str(purpose), kind, out, err);
 }
 
+/* The key of Sign is the same in every call: derived at the first, kept until the agent ends. */
+static int sign_key(agent *a, bool ed25519, const dstack_app_key **out, dstack_error *err) {
+    pthread_mutex_lock(&a->sign_lock);
+    dstack_app_key *kept = &a->sign_keys[ed25519];
+    int rc = 0;
+    if (kept->secret == NULL) {
+        rc = v0_derive(a, SIGN_PATH, SIGN_PURPOSE, ed25519 ? "ed25519" : "secp256k1", kept, err);
+    }
+    *out = kept;
+    pthread_mutex_unlock(&a->sign_lock);
+    return rc;
+}
+
 int v0_get_key(rpc_call *call, dstack_error *err) {
     agent *a = call->app;
     const DstackGuest__GetKeyArgs *args = (const void *)call->request;
@@ -167,22 +180,21 @@ int v0_sign(rpc_call *call, dstack_error *err) {
     agent *a = call->app;
     const DstackGuest__SignRequest *args = (const void *)call->request;
     DstackGuest__SignResponse *out = (void *)call->response;
-    DSTACK_AUTO(app_key) dstack_app_key key = {0};
+    const dstack_app_key *key = NULL;
     sign_kind kind = SIGN_K256;
     uint8_t signature[64];
     int rc;
     if ((rc = sign_kind_of(args->algorithm, &kind, err)) != 0 ||
-        (rc = v0_derive(a, SIGN_PATH, SIGN_PURPOSE, kind == SIGN_ED25519 ? "ed25519" : "secp256k1",
-                        &key, err)) != 0 ||
-        (rc = sign_with(&key, kind, view_of(args->data), signature, err)) != 0) {
+        (rc = sign_key(a, kind == SIGN_ED25519, &key, err)) != 0 ||
+        (rc = sign_with(key, kind, view_of(args->data), signature, err)) != 0) {
         return rc;
     }
     rpc_set_bytes(&out->signature, bytes_of(signature, 64));
     rpc_add_bytes(&out->n_signature_chain, &out->signature_chain, bytes_of(signature, 64));
-    rpc_add_bytes(&out->n_signature_chain, &out->signature_chain, bytes_of(key.link, 65));
+    rpc_add_bytes(&out->n_signature_chain, &out->signature_chain, bytes_of(key->link, 65));
     rpc_add_bytes(&out->n_signature_chain, &out->signature_chain,
                   bytes_of_buf(&a->keys.k256_signature));
-    rpc_set_bytes(&out->public_key, bytes_of(key.public_key, key.public_key_len));
+    rpc_set_bytes(&out->public_key, bytes_of(key->public_key, key->public_key_len));
     return 0;
 }
 
@@ -241,13 +253,12 @@ int worker_attest_app_key(rpc_call *call, dstack_error *err) {
     agent *a = call->app;
     const DstackGuest__GetAttestationForAppKeyRequest *args = (const void *)call->request;
     DstackGuest__GetQuoteResponse *out = (void *)call->response;
-    DSTACK_AUTO(app_key) dstack_app_key key = {0};
+    const dstack_app_key *key = NULL;
     DSTACK_AUTO(buf) dstack_buf text = {0};
     sign_kind kind = SIGN_K256;
     int rc;
     if ((rc = sign_kind_of(args->algorithm, &kind, err)) != 0 ||
-        (rc = v0_derive(a, SIGN_PATH, SIGN_PURPOSE, kind == SIGN_ED25519 ? "ed25519" : "secp256k1",
-                        &key, err)) != 0) {
+        (rc = sign_key(a, kind == SIGN_ED25519, &key, err)) != 0) {
         return rc;
     }
     /* Anybody may ask, and each answer holds the device for a while. */
@@ -260,7 +271,7 @@ int worker_attest_app_key(rpc_call *call, dstack_error *err) {
     }
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     buf_put_str(&text, kind == SIGN_ED25519 ? "dip1::ed25519-pk:" : "dip1::secp256k1c-pk:");
-    base64_encode(bytes_of(key.public_key, key.public_key_len), BASE64_URL_NOPAD, &text);
+    base64_encode(bytes_of(key->public_key, key->public_key_len), BASE64_URL_NOPAD, &text);
     if ((rc = buf_check(&text, err)) != 0 ||
         (rc = dstack_report_data_pad(bytes_of_buf(&text), report_data, err)) != 0) {
         return rc;

@@ -18,6 +18,7 @@
 #include "boot/share.h"
 #include "evidence.h"
 #include "console_log.h"
+#include "memory.h"
 #include "paths.h"
 #include "host/host_api.h"
 #include "proc.h"
@@ -188,6 +189,7 @@ static int serve(agent *a, const sigset_t *signals, dstack_error *err) {
         ingress_start(a);
         systemd_notify("READY=1");
         LOG_INFO("ready");
+        memory_forget_start();
         watch(signals, server);
         systemd_notify("STOPPING=1");
         http_server_drain(server, DRAIN_MS);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "evidence.h"
+#include "memory.h"
 #include "serve/guest_api.h"
 #include "service/log.h"
 
@@ -69,6 +70,7 @@ static int agent_load(const char *dir, dstack_attestation *recorded, agent **out
     int rc = agent_new(&files, simulate_attest, recorded, false, out, err);
     if (rc == 0) {
         (*out)->full_log = true;
+        (*out)->evidence_at_once = true;
     }
     return rc;
 }
@@ -119,6 +121,7 @@ static int simulate(const options *given, const sigset_t *signals, dstack_error 
     if (rc == 0 && (rc = agent_app_cert_make(a, err)) == 0) {
         int signal_number;
         LOG_INFO("simulator ready", "dir", given->dir);
+        memory_forget_start();
         sigwait(signals, &signal_number);
     }
     http_server_free(server);
