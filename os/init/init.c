@@ -14,7 +14,7 @@
 
 #define NEW_ROOT "/root"
 #define SCRATCH "/scratch"
-#define DEVICE_TIMEOUT_MS 30000
+#define DEVICE_TIMEOUT_MS 120000 /* an emulated machine on a busy host is slow */
 
 /*
  * Directories that the guest may write: each is a tmpfs overlay over the verified root, gone at
