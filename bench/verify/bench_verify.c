@@ -1,14 +1,14 @@
 /* Quote verifications per second of CPU time of one thread.
  *
- *   bench_verify [--peer PROGRAM] [--rounds N] [--seconds S]
+ *   bench_verify [--peer PROGRAM]... [--rounds N] [--seconds S]
  *                [--only warm|platform|cold|young|parse|batch]
  *                QUOTE COLLATERAL NOW [ROOT.der]
  *
  * young: a verifier that has seen neither collateral nor platform, made for the one quote, in a
  * process that is new (the 200 verifications after its first); cold: the same in a process that has
  * verified a thousand; platform: collateral known, platform not; warm: both known, a thousand quotes
- * seen. Rounds of all measurements are interleaved and the lowest of each counts. The peer is run
- * once per round in the same way; it takes QUOTE COLLATERAL NOW SECONDS and prints microseconds of
+ * seen. Rounds of all measurements are interleaved and the lowest of each counts. Each peer is
+ * run once per round in the same way; it takes QUOTE COLLATERAL NOW SECONDS and prints microseconds of
  * CPU per verification. batch: dstack_verifier_check_many over 4096 warm quotes, on one core and on
  * all; by the clock on the wall, so it wants a quiet machine. */
 #include <stdio.h>
@@ -27,8 +27,13 @@
 #include "crypto/ecdsa.h"
 #include "verify/dcap/collateral.h"
 
+#define MAX_PEERS 4
+
 typedef struct bench {
-    char *quote_path, *collateral_path, *now_text, *root_path, *peer, *only;
+    char *quote_path, *collateral_path, *now_text, *root_path, *only;
+    char *peers[MAX_PEERS];
+    double peer_us[MAX_PEERS];
+    size_t peer_count;
     dstack_buf quote, root;
     dstack_collateral *collateral;
     int64_t now;
@@ -176,11 +181,11 @@ static double run_program(const char *program, char *const *args) {
     return strtod(text, NULL);
 }
 
-static double run_peer(bench *b) {
+static double run_peer(bench *b, char *program) {
     char seconds[32];
     snprintf(seconds, sizeof seconds, "%g", b->seconds);
-    char *args[] = {b->peer, b->quote_path, b->collateral_path, b->now_text, seconds, NULL};
-    return run_program(b->peer, args);
+    char *args[] = {program, b->quote_path, b->collateral_path, b->now_text, seconds, NULL};
+    return run_program(program, args);
 }
 
 /* What a new process does: the library has made no table of any key yet. */
@@ -210,13 +215,19 @@ static bool wanted(const bench *b, const char *name) {
     return b->only == NULL || strcmp(b->only, name) == 0;
 }
 
-static void report(const char *name, double us, double peer) {
+static const char *name_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+/* With the rate as a multiple of each peer's. */
+static void report(const bench *b, const char *name, double us) {
     if (us == 0) {
         return;
     }
-    printf("%-14s %9.2f us  %9.0f per CPU second", name, us, 1e6 / us);
-    if (peer > 0) {
-        printf("  %6.2f x the peer's rate", peer / us);
+    printf("%-20s %9.2f us  %9.0f per CPU second", name, us, 1e6 / us);
+    for (size_t i = 0; i < b->peer_count; i++) {
+        printf("  %6.2f", b->peer_us[i] / us);
     }
     printf("\n");
 }
@@ -255,7 +266,7 @@ static void run_batches(const bench *b, dstack_verifier *v) {
 }
 
 static void run(bench *b) {
-    double youngs = 0, colds = 0, platforms = 0, warms = 0, parses = 0, peer = 0;
+    double youngs = 0, colds = 0, platforms = 0, warms = 0, parses = 0;
     stranger strangers;
     stranger_open(b, &strangers);
     dstack_verifier *known = open_verifier(b);
@@ -264,8 +275,8 @@ static void run(bench *b) {
         if (wanted(b, "warm")) {
             lower(&warms, measure(b, warm, known));
         }
-        if (b->peer != NULL) {
-            lower(&peer, run_peer(b));
+        for (size_t i = 0; i < b->peer_count; i++) {
+            lower(&b->peer_us[i], run_peer(b, b->peers[i]));
         }
         if (wanted(b, "young")) {
             lower(&youngs, run_young(b));
@@ -281,14 +292,17 @@ static void run(bench *b) {
         }
     }
     stranger_close(&strangers);
-    printf("signatures by %s; lowest of %d interleaved rounds of %g s\n", ecdsa_backend(),
-           b->rounds, b->seconds);
-    report("peer", peer, 0);
-    report("cold, young", youngs, peer);
-    report("cold", colds, peer);
-    report("platform", platforms, peer);
-    report("warm", warms, peer);
-    report("parse", parses, 0);
+    printf("signatures by %s; lowest of %d interleaved rounds of %g s; last columns: rate, as a "
+           "multiple of each peer's\n",
+           ecdsa_backend(), b->rounds, b->seconds);
+    for (size_t i = 0; i < b->peer_count; i++) {
+        report(b, name_of(b->peers[i]), b->peer_us[i]);
+    }
+    report(b, "cold, young", youngs);
+    report(b, "cold", colds);
+    report(b, "platform", platforms);
+    report(b, "warm", warms);
+    report(b, "parse", parses);
     if (wanted(b, "batch")) {
         run_batches(b, known);
     }
@@ -317,8 +331,8 @@ int main(int argc, char **argv) {
     bool young = false;
     int at = 1;
     for (; at + 1 < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
-        if (strcmp(argv[at], "--peer") == 0) {
-            b.peer = argv[at + 1];
+        if (strcmp(argv[at], "--peer") == 0 && b.peer_count < MAX_PEERS) {
+            b.peers[b.peer_count++] = argv[at + 1];
         } else if (strcmp(argv[at], "--young") == 0) {
             young = true; /* as run_young calls it */
         } else if (strcmp(argv[at], "--only") == 0) {
@@ -333,7 +347,7 @@ int main(int argc, char **argv) {
     }
     if (argc - at < 3 || argc - at > 4 || b.rounds < 1) {
         fprintf(stderr,
-                "usage: bench_verify [--peer PROGRAM] [--rounds N] [--seconds S] "
+                "usage: bench_verify [--peer PROGRAM]... [--rounds N] [--seconds S] "
                 "[--only warm|platform|cold|young|parse|batch] QUOTE COLLATERAL NOW [ROOT.der]\n");
         return 2;
     }
