@@ -155,9 +155,10 @@ static void assert_same_object(const char *file, json_t *have, json_t *want) {
 static void assert_same_metrics(const char *have, const char *want) {
     for (const char *line = want; *line != 0; line += strcspn(line, "\n"), line += *line == '\n') {
         if (strncmp(line, "# TYPE ", 7) == 0) {
-            char wanted[120];
-            snprintf(wanted, sizeof wanted, "%.*s\n", (int)strcspn(line, "\n"), line);
-            assert_non_null(strstr(have, wanted));
+            DSTACK_AUTO(buf) dstack_buf wanted = {0};
+            buf_put(&wanted, line, strcspn(line, "\n"));
+            buf_put_str(&wanted, "\n");
+            assert_non_null(strstr(have, buf_text(&wanted)));
         }
     }
 }
