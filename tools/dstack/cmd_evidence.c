@@ -25,6 +25,7 @@ void evidence_options_clear(evidence_options *options) {
     dstack_policy_free(options->policy);
     dstack_attestation_policy_free(options->whole);
     cli_servers_clear(&options->from);
+    cli_roots_clear(&options->roots);
     *options = (evidence_options){0};
 }
 
