@@ -20,7 +20,7 @@ static pid_t spawn_to_die(const world *w, int at) {
         setenv("LD_PRELOAD", crash_shim, 1);
         setenv("CRASH_AT", number, 1);
         setenv("CRASH_DIR", folder, 1);
-        setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
+        setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1); /* the shim comes first */
         execl(kms_program, "dstack-kms", "--config", w->config, "--insecure-dev", NULL);
         _exit(127);
     }

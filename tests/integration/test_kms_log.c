@@ -161,6 +161,10 @@ static pid_t run_to_die(world *w, int at) {
     snprintf(number, sizeof number, "%d", at);
     snprintf(folder, sizeof folder, "%s/certs", w->dir);
     snprintf(count, sizeof count, "%s/count", w->dir);
+    const char *given = getenv("ASAN_OPTIONS");
+    DSTACK_AUTO(buf) dstack_buf sanitizer = {0};
+    buf_put_fmt(&sanitizer, "%s", given == NULL ? "" : given);
+    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1); /* the shim comes first */
     setenv("LD_PRELOAD", crash_shim, 1);
     setenv("CRASH_AT", number, 1);
     setenv("CRASH_DIR", folder, 1);
@@ -168,6 +172,7 @@ static pid_t run_to_die(world *w, int at) {
     unlink(count);
     unlink(w->log);
     pid_t pid = world_spawn(w, true);
+    setenv("ASAN_OPTIONS", buf_text(&sanitizer), 1);
     unsetenv("LD_PRELOAD");
     unsetenv("CRASH_AT");
     unsetenv("CRASH_COUNT");
