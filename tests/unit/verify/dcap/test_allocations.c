@@ -7,10 +7,7 @@
 #include <dlfcn.h>
 #include <malloc.h>
 
-#include "config.h"
 #include "crypto/ecdsa_backend.h"
-
-#if !DSTACK_INSTRUMENTED && defined(__GLIBC__)
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
@@ -200,12 +197,3 @@ int main(void) {
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
-
-#else
-
-/* Sanitizers bring allocators of their own. */
-int main(void) {
-    return 77;
-}
-
-#endif
