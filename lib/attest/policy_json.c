@@ -251,21 +251,45 @@ static const key app_keys[] = {
     {"device_ids", read_pair_devices},
 };
 
-static int read_apps(const json_t *value, const char *path, void *target, dstack_error *err) {
-    dstack_attestation_policy *p = target;
-    size_t count = 0;
-    int rc = need_items(value, path, &count, err);
-    p->apps = rc == 0 ? calloc(count, sizeof *p->apps) : NULL;
-    if (rc == 0 && p->apps == NULL) {
+/* An array of objects of `size` bytes each; *entries and *count belong to the policy, and count those
+ * that were begun. */
+typedef struct entry_form {
+    size_t size;
+    const key *keys;
+    size_t key_count;
+    bool (*complete)(const void *entry);
+    const char *wanted; /* of an entry that is not complete */
+} entry_form;
+
+static int read_entries(const json_t *value, const char *path, const entry_form *form,
+                        void **entries, size_t *count, dstack_error *err) {
+    size_t items = 0;
+    int rc = need_items(value, path, &items, err);
+    *entries = rc == 0 ? calloc(items, form->size) : NULL;
+    if (rc == 0 && *entries == NULL) {
         return no_memory(err);
     }
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        policy_app *app = &p->apps[p->app_count++];
-        rc = read_object(json_array_get(value, i), path, KEYS(app_keys), app, err);
-        if (rc == 0 && app->app_id.len == 0) {
-            rc = wrong(err, path, "entries with an app_id");
+    for (size_t i = 0; rc == 0 && i < items; i++) {
+        void *entry = (uint8_t *)*entries + form->size * (*count)++;
+        rc = read_object(json_array_get(value, i), path, form->keys, form->key_count, entry, err);
+        if (rc == 0 && !form->complete(entry)) {
+            rc = wrong(err, path, form->wanted);
         }
     }
+    return rc;
+}
+
+static bool app_complete(const void *entry) {
+    return ((const policy_app *)entry)->app_id.len > 0;
+}
+
+static int read_apps(const json_t *value, const char *path, void *target, dstack_error *err) {
+    static const entry_form form = {sizeof(policy_app), KEYS(app_keys), app_complete,
+                                    "entries with an app_id"};
+    dstack_attestation_policy *p = target;
+    void *entries = NULL;
+    int rc = read_entries(value, path, &form, &entries, &p->app_count, err);
+    p->apps = entries;
     return rc;
 }
 
@@ -294,21 +318,17 @@ static int read_provider_id(const json_t *value, const char *path, void *target,
 
 static const key provider_keys[] = {{"name", read_provider_name}, {"id", read_provider_id}};
 
+static bool provider_complete(const void *entry) {
+    return ((const policy_provider *)entry)->name != NULL;
+}
+
 static int read_providers(const json_t *value, const char *path, void *target, dstack_error *err) {
+    static const entry_form form = {sizeof(policy_provider), KEYS(provider_keys), provider_complete,
+                                    "entries with a name"};
     dstack_attestation_policy *p = target;
-    size_t count = 0;
-    int rc = need_items(value, path, &count, err);
-    p->providers = rc == 0 ? calloc(count, sizeof *p->providers) : NULL;
-    if (rc == 0 && p->providers == NULL) {
-        return no_memory(err);
-    }
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        policy_provider *provider = &p->providers[p->provider_count++];
-        rc = read_object(json_array_get(value, i), path, KEYS(provider_keys), provider, err);
-        if (rc == 0 && provider->name == NULL) {
-            rc = wrong(err, path, "entries with a name");
-        }
-    }
+    void *entries = NULL;
+    int rc = read_entries(value, path, &form, &entries, &p->provider_count, err);
+    p->providers = entries;
     return rc;
 }
 
