@@ -71,6 +71,11 @@ static void judge_public_name(const verify_demands *demands, const verify_answer
     verify_evidence(report, VERIFY_PUBLIC_NAME, "%s", answers->name.host);
     if (verify_check_public_name(answers, demands->ca, demands->now, &err) != 0) {
         verify_fails(report, VERIFY_PUBLIC_NAME, &err);
+        if (step->optional) {
+            verify_detail(report, VERIFY_PUBLIC_NAME,
+                          "no authority of this machine's trust store vouches for the name, nor "
+                          "does the proof rest on one");
+        }
         return;
     }
     verify_holds(report, VERIFY_PUBLIC_NAME, DSTACK_ANCHOR_POLICY);
