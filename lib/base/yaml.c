@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/yaml.h"
 
 #if DSTACK_HAVE_FYAML
@@ -151,9 +152,28 @@ static struct fy_document *parse(dstack_bytes text, dstack_buf *complaints) {
     return document;
 }
 
+/* libfyaml 0.7 and 0.8 never return from a directive that is not UTF-8 ("%\xe1"). Directives say
+ * nothing that a document of ours may say, so no line begins with one; and everything is UTF-8. */
+static int check_text(dstack_bytes text, const char *what, dstack_error *err) {
+    DSTACK_AUTO(json) json_t *valid = json_stringn((const char *)text.data, text.len);
+    if (valid == NULL) {
+        return error_set(err, DSTACK_E_FORMAT, "%s is not UTF-8 text", what);
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == '%' &&
+            (i == 0 || text.data[i - 1] == '\n' || text.data[i - 1] == '\r')) {
+            return error_set(err, DSTACK_E_FORMAT, "%s: YAML directives (%%) are not taken", what);
+        }
+    }
+    return 0;
+}
+
 json_t *yaml_to_json(dstack_bytes text, size_t limit, const char *what, dstack_error *err) {
     if (text.len > limit) {
         error_set(err, DSTACK_E_LIMIT, "%s is larger than %zu bytes", what, limit);
+        return NULL;
+    }
+    if (check_text(text, what, err) != 0) {
         return NULL;
     }
     if (text.len == 0) {

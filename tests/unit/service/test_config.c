@@ -86,6 +86,10 @@ static void wrong_configuration_is_refused_by_the_name_of_its_key(void **state) 
         {"size: !!int 5", "tags"},
         {"- 1", "not a mapping"},
         {"{", "not valid YAML"},
+        {"%\xe1", "not UTF-8"}, /* the parser below would never return */
+        {"\xef\xbb\xbf%\xe1", "not UTF-8"},
+        {"%YAML 1.2\n---\na: 1", "directives"},
+        {"a: 1\n%TAG", "directives"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         dstack_error err = {0};
