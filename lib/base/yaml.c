@@ -173,11 +173,11 @@ json_t *yaml_to_json(dstack_bytes text, size_t limit, const char *what, dstack_e
         error_set(err, DSTACK_E_LIMIT, "%s is larger than %zu bytes", what, limit);
         return NULL;
     }
-    if (check_text(text, what, err) != 0) {
-        return NULL;
-    }
     if (text.len == 0) {
         return json_object();
+    }
+    if (check_text(text, what, err) != 0) {
+        return NULL;
     }
     DSTACK_AUTO(buf) dstack_buf complaints = {0};
     struct fy_document *document = parse(text, &complaints);
