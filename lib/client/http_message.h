@@ -2,6 +2,7 @@
 #ifndef CLIENT_HTTP_MESSAGE_H
 #define CLIENT_HTTP_MESSAGE_H
 
+#include "base/cursor.h"
 #include "client/http_client.h"
 
 #define HTTP_HEAD_LIMIT ((size_t)64 << 10)
@@ -17,8 +18,12 @@ typedef struct http_reader {
     bool eof;
 } http_reader;
 
-/* Copies header lines "Name: value\r\n..." to `out` after checking their form (no folded lines, no
- * control characters). */
+/* A character of a token, as names of headers and methods are (RFC 9110, section 5.6.2). */
+bool http_is_token(uint8_t c);
+/* The next line without its CRLF (a lone LF is taken too, RFC 9112 section 2.2); the cursor fails
+ * where no line ends. */
+dstack_bytes http_next_line(cursor *c);
+/* Checks the form of header lines "Name: value\r\n...": no folded lines, no control characters. */
 int http_headers_check(dstack_bytes lines, dstack_error *err);
 /* Value of the first header of that name in zero-terminated lines, with its length; NULL if absent.
  */
