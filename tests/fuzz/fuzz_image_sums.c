@@ -4,7 +4,7 @@
 
 #include "base/cursor.h"
 #include "base/file.h"
-#include "image_sums.h"
+#include "service/image_sums.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

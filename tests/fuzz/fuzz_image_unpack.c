@@ -11,7 +11,7 @@
 
 #include "base/cursor.h"
 #include "base/file.h"
-#include "image_unpack.h"
+#include "service/image_unpack.h"
 
 #define LIMIT ((size_t)1 << 20)
 

@@ -10,7 +10,7 @@
 #include <dstack/verifier.h>
 
 #include "base/auto.h"
-#include "image_store.h"
+#include "service/image_store.h"
 #include "request.h"
 #include "service/collateral.h"
 

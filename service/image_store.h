@@ -3,8 +3,8 @@
  * An image is downloaded once however many ask for it at a time, also from several processes that
  * share the folder. It appears under its name whole and checked, or not at all. Shared among
  * threads. */
-#ifndef VERIFIER_IMAGE_STORE_H
-#define VERIFIER_IMAGE_STORE_H
+#ifndef SERVICE_IMAGE_STORE_H
+#define SERVICE_IMAGE_STORE_H
 
 #include <limits.h>
 

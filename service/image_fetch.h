@@ -1,6 +1,6 @@
 /* Downloads a guest image's archive. */
-#ifndef VERIFIER_IMAGE_FETCH_H
-#define VERIFIER_IMAGE_FETCH_H
+#ifndef SERVICE_IMAGE_FETCH_H
+#define SERVICE_IMAGE_FETCH_H
 
 #include <dstack/bytes.h>
 

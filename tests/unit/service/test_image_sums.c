@@ -1,6 +1,6 @@
 /* sha256sum.txt of an image: what is read, what is refused. */
 #include "check.h"
-#include "image_sums.h"
+#include "service/image_sums.h"
 
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
 

@@ -1,6 +1,6 @@
 /* sha256sum.txt of a guest image: what belongs to it. */
-#ifndef VERIFIER_IMAGE_SUMS_H
-#define VERIFIER_IMAGE_SUMS_H
+#ifndef SERVICE_IMAGE_SUMS_H
+#define SERVICE_IMAGE_SUMS_H
 
 #include <dstack/bytes.h>
 

@@ -1,4 +1,4 @@
-#include "image_unpack.h"
+#include "service/image_unpack.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "crypto/hash.h"
-#include "image_sums.h"
+#include "service/image_sums.h"
 
 #define ENTRIES_MAX 4096
 #define BLOCK ((size_t)64 << 10)

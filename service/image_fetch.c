@@ -1,4 +1,4 @@
-#include "image_fetch.h"
+#include "service/image_fetch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -75,7 +75,7 @@ int image_fetch(const char *url, int fd, size_t limit, int64_t timeout_ms, dstac
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, SLOWEST_FOR_S);
     curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)limit);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "dstack-verifier");
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "dstack");
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &s);
     CURLcode code = curl_easy_perform(curl);

@@ -11,7 +11,7 @@
 
 #include <dstack/measure.h>
 
-#include "image_store.h"
+#include "service/image_store.h"
 #include "measure/small_image.h"
 #include "service/http.h"
 

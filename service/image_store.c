@@ -1,4 +1,4 @@
-#include "image_store.h"
+#include "service/image_store.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,8 +15,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "image_fetch.h"
-#include "image_unpack.h"
+#include "service/image_fetch.h"
+#include "service/image_unpack.h"
 #include "service/log.h"
 
 #define LOCK_POLL_NS 20000000

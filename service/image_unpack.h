@@ -1,6 +1,6 @@
 /* A guest image's archive into a folder, and the folder against its hash. */
-#ifndef VERIFIER_IMAGE_UNPACK_H
-#define VERIFIER_IMAGE_UNPACK_H
+#ifndef SERVICE_IMAGE_UNPACK_H
+#define SERVICE_IMAGE_UNPACK_H
 
 #include <dstack/bytes.h>
 

@@ -1,4 +1,4 @@
-#include "image_sums.h"
+#include "service/image_sums.h"
 
 #include <string.h>
 
