@@ -30,7 +30,7 @@ static int run_write(struct cli *cli, int argc, char **argv, dstack_error *err) 
 
 static const struct cli_command command_digest = {
     .name = "digest",
-    .summary = "identity of an image: SHA-256 of its sha256sum.txt",
+    .summary = "Print the identity of an image: SHA-256 of its sha256sum.txt",
     .usage = "DIR",
     .min_args = 1,
     .max_args = 1,
@@ -39,7 +39,7 @@ static const struct cli_command command_digest = {
 
 static const struct cli_command command_write = {
     .name = "write",
-    .summary = "write measurement document, checksum file and digest into an image folder",
+    .summary = "Write measurement document, checksum file and digest into an image folder",
     .usage = "DIR",
     .min_args = 1,
     .max_args = 1,
@@ -52,6 +52,6 @@ static const struct cli_command *const children[] = {
 
 const struct cli_command cli_command_measure = {
     .name = "measure",
-    .summary = "predict what an image measures to",
+    .summary = "Predict what an image measures to",
     .children = children,
 };

@@ -60,7 +60,7 @@ static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
 
 const struct cli_command cli_command_measure_acpi = {
     .name = "acpi",
-    .summary = "generate the ACPI tables that QEMU gives a guest, and print their digests",
+    .summary = "Generate the ACPI tables that QEMU gives a guest, and print their digests",
     .usage = "[--out DIR] [--vm-config JSON|FILE] [--cpus N] [--memory SIZE] [...]",
     .help =
         "SHA-384 of etc/table-loader, etc/acpi/rsdp and etc/acpi/tables, as RTMR0 measures them.",

@@ -142,7 +142,7 @@ static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
 
 const struct cli_command cli_command_measure_snp = {
     .name = "snp",
-    .summary = "predict the launch digest of an SEV-SNP guest",
+    .summary = "Predict the launch digest of an SEV-SNP guest",
     .usage = "--image DIR [--cpus N] [--vcpu-type NAME] [--guest-features N]",
     .help = "The image must have firmware for SEV-SNP (bios-sev in its metadata.json): an AmdSev\n"
             "build of OVMF.",

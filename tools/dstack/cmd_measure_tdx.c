@@ -144,7 +144,7 @@ static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
 
 const struct cli_command cli_command_measure_tdx = {
     .name = "tdx",
-    .summary = "predict MRTD and RTMR0 to RTMR2 of a TDX guest",
+    .summary = "Predict MRTD and RTMR0 to RTMR2 of a TDX guest",
     .usage = "--image DIR [--vm-config JSON|FILE] [--cpus N] [--memory SIZE] [...]",
     .help = "The ACPI tables of the machine are generated as its QEMU would (8.0 to 11.1). With\n"
             "--explain every event is printed with its digest and what that was computed from.",

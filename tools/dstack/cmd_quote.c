@@ -256,9 +256,6 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     DSTACK_AUTO(policy) dstack_policy *policy = NULL;
     DSTACK_AUTO(json) json_t *explained = NULL;
     dstack_quote_report report;
-    if (!cli_has(cli, "collateral") && !cli_has(cli, "pccs")) {
-        return cli_usage(err, "--collateral FILE or --pccs URL is needed");
-    }
     int rc = read_quote(argv[0], &raw, err);
     if (rc == 0 && cli_has(cli, "policy")) {
         rc = cli_read_policy(cli_value(cli, "policy", NULL), &policy, err);
@@ -337,7 +334,7 @@ static const struct cli_command quote_parse = {
 };
 
 static const struct cli_option verify_options[] = {
-    {"collateral", 0, "FILE", "collateral bundle, JSON; without it, --pccs is asked"},
+    {"collateral", 0, "FILE", "collateral bundle, JSON; without it, it is fetched"},
     CLI_SERVER_OPTIONS,
     {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of Intel's"},
     {"policy", 0, "FILE", "which TCB levels pass (YAML or JSON)"},
@@ -358,7 +355,7 @@ static const struct cli_option verify_options[] = {
 static const struct cli_command quote_verify = {
     .name = "verify",
     .summary = "Verify an SGX or TDX quote against collateral",
-    .usage = "QUOTE (--collateral FILE | --pccs URL) [--root FILE] [--policy FILE] [--now UNIX]",
+    .usage = "QUOTE [--collateral FILE] [--root FILE] [--policy FILE] [--now UNIX]",
     .help =
         "Without a policy every TCB status but Revoked passes, and the report says which it is.\n"
         "Rules that can be waived, where the reference verifier is laxer than Intel's own or "
