@@ -58,6 +58,9 @@ DSTACK_API int dstack_key_x25519_public(const dstack_secret *secret, uint8_t pub
 /** Compressed public key of a secp256k1 scalar. */
 DSTACK_API int dstack_key_k256_public(const dstack_secret *secret, uint8_t public_key[33],
                                       dstack_error *err);
+/** Public key of an Ed25519 seed (RFC 8032). */
+DSTACK_API int dstack_key_ed25519_public(const dstack_secret *secret, uint8_t public_key[32],
+                                         dstack_error *err);
 
 /* ---- keys that the KMS derives ------------------------------------------------------------- */
 
@@ -164,6 +167,28 @@ DSTACK_API int dstack_key_chain_verify_v1(dstack_bytes public_key, dstack_bytes 
                                           dstack_bytes issued, dstack_bytes app_id,
                                           dstack_bytes kms_root, uint8_t app_public[33],
                                           dstack_error *err);
+
+/** How the agent's Sign call signs. */
+typedef enum dstack_sign_algorithm {
+    DSTACK_SIGN_SECP256K1 = 0,           /**< ECDSA over SHA-256 of the data. */
+    DSTACK_SIGN_SECP256K1_PREHASHED = 1, /**< ECDSA over the data, which is a digest of 32 bytes. */
+    DSTACK_SIGN_ED25519 = 2,
+} dstack_sign_algorithm;
+
+/** "secp256k1" (or "k256"), "secp256k1_prehashed", "ed25519"; DSTACK_E_ARGUMENT for others. */
+DSTACK_API int dstack_sign_algorithm_parse(const char *name, dstack_sign_algorithm *out,
+                                           dstack_error *err);
+
+/**
+ * Verifies an answer of Sign whole: `chain[0]` is the signature (64 bytes) of `public_key` over
+ * `data`, and `chain[1]`, `chain[2]` are the links of a v0 chain with the purpose "signing", which
+ * lead to `kms_root`. Ed25519 is verified strictly (no points of small order). Statuses as
+ * dstack_key_chain_verify(); DSTACK_E_CRYPTO also where the signature itself does not hold.
+ */
+DSTACK_API int dstack_sign_chain_verify(dstack_bytes public_key, dstack_sign_algorithm algorithm,
+                                        dstack_bytes data, const dstack_bytes chain[3],
+                                        dstack_bytes app_id, dstack_bytes kms_root,
+                                        uint8_t app_public[33], dstack_error *err);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "crypto/ecdsa.h"
+#include "crypto/ed25519.h"
 #include "crypto/hash.h"
 #include "crypto/hmac.h"
 #include "crypto/k256.h"
@@ -113,4 +114,10 @@ int dstack_key_x25519_public(const dstack_secret *secret, uint8_t public_key[32]
 int dstack_key_k256_public(const dstack_secret *secret, uint8_t public_key[33], dstack_error *err) {
     int rc = size_check(secret, "secp256k1 secret", err);
     return rc != 0 ? rc : k256_public(dstack_secret_peek(secret), public_key, err);
+}
+
+int dstack_key_ed25519_public(const dstack_secret *secret, uint8_t public_key[32],
+                              dstack_error *err) {
+    int rc = size_check(secret, "Ed25519 seed", err);
+    return rc != 0 ? rc : ed25519_public(dstack_secret_peek(secret), public_key, err);
 }

@@ -47,6 +47,28 @@ static int run(json_t **document, const char *const *args) {
     "4d2a283f843f34e8f39e4cc49a612496ce67223a12ac923f8efe330346dfc6c500"
 #define PUBLIC "02c53a10a891f3c5d599539056edcfa080555ac975cae78e59b5d519dcdaf03389"
 
+/* Made with the KMS root key and app id of the reference's cross-language set for Sign. */
+#define SIGN_APP "a9019d1b2c3d4e5f60718293a4b5c6d7e8f90a1b"
+#define SIGN_KMS "0318f228673448772dd4835a82149a9d475db8095234469a8fcc85cfa18b85abbc"
+#define SIGN_ISSUED                                                                                \
+    "00ac321fbbe6817c5de0720644e936b20046ff1c9226e0558a9c86856e8a1dd0"                             \
+    "6bb7a7efae1cf3ec522553c28627ea96c139d5dc9cdd5a1898c2406c074438d800"
+#define SIGN_LINK                                                                                  \
+    "77ae5ea476f00df11938fd1df3a65a4fbd9f92b64c816b9f29ee79a1e4ae74ed"                             \
+    "43269a36376b4ed838460ef3b56ba553cefa6e63def4a4487386f783f14295a001"
+#define SIGN_SIGNATURE                                                                             \
+    "4753cea786fe882ec17a1f75199d15f43e864286ddf1d599a901e503db787dc2"                             \
+    "5c825c8a7a259a7c256fdbf75e74bd73282737f03fc449f9e627c8b540a161f4"
+#define SIGN_PUBLIC "03f6e0f232f5eb6f4b118960a80c3939ea947b6dc727215aba43451910f2741bb8"
+#define VMS_KEY "95c8e9f38d09b353ae49b806a17a0a72d5f96d208d5e0fec93e4b391a01c078b"
+#define SIGN_ANSWER                                                                                \
+    "{\"signature\":\"" SIGN_SIGNATURE "\",\"signature_chain\":[\"" SIGN_SIGNATURE                 \
+    "\",\"" SIGN_LINK "\",\"" SIGN_ISSUED "\"],\"public_key\":\"" SIGN_PUBLIC "\"}"
+#define V1_PUBLIC "036c5c31dbfd4f372ef0028ac1359f3d8c3ad2ca4a77ce822f83bd287ad817d97d"
+#define V1_LINK                                                                                    \
+    "41d9840c27908a9510eb568398685c82dc1be1dd2bfe34164f9adc1984542a11"                             \
+    "2f272308270c0a8e006890708c919942a18f87e2a1068a58bc0d02d68b19abb800"
+
 static void every_scheme_gives_its_known_value(void **state) {
     (void)state;
     static const struct {
@@ -167,12 +189,101 @@ static void chains_are_verified(void **state) {
         2);
 }
 
+/* Runs verify-chain on an answer in a file. */
+static int run_answer(json_t **document, const char *answer, const char *const *args) {
+    char path[] = "/tmp/dstack-answer-test-XXXXXX";
+    const char *all[32] = {"key",        "verify-chain", "--app-id", SIGN_APP,
+                           "--kms-root", SIGN_KMS,       "--answer", path};
+    size_t count = 8;
+    while (*args != NULL) {
+        all[count++] = *args++;
+    }
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, answer, strlen(answer)), strlen(answer));
+    close(fd);
+    int code = run(document, all);
+    unlink(path);
+    return code;
+}
+
+static void an_answer_of_the_agent_is_verified_as_it_came(void **state) {
+    (void)state;
+    static const struct {
+        const char *answer, *args[8];
+        int code;
+        const char *text; /* in the error's message */
+    } cases[] = {
+        /* v1 tells the public key */
+        {"{\"key\":\"00\",\"public_key\":\"" V1_PUBLIC "\",\"signature_chain\":[\"" V1_LINK
+         "\",\"" SIGN_ISSUED "\"]}",
+         {"--domain", "text:wallet"},
+         0,
+         NULL},
+        {"{\"public_key\":\"" V1_PUBLIC "\",\"signature_chain\":[\"" V1_LINK "\",\"" SIGN_ISSUED
+         "\"]}",
+         {"--domain", "text:walleT"},
+         1,
+         "expected KMS root key"},
+        {"{\"public_key\":\"" V1_PUBLIC "\",\"signature_chain\":[\"" V1_LINK "\",\"\"]}",
+         {"--domain", "text:wallet"},
+         1,
+         "without a KMS"},
+        {"{\"public_key\":\"" V1_PUBLIC "\",\"signature_chain\":[\"" V1_LINK "\",\"" SIGN_ISSUED
+         "\"]}",
+         {"--domain", "text:wallet", "--public-key", PUBLIC},
+         1,
+         "another key"},
+        /* v0 tells the key alone: its public half is made from it */
+        {"{\"key\":\"" VMS_KEY "\",\"signature_chain\":[\"" SIGN_LINK "\",\"" SIGN_ISSUED "\"]}",
+         {"--purpose", "text:signing"},
+         0,
+         NULL},
+        {"{\"k256_key\":\"" VMS_KEY "\",\"k256_signature_chain\":[\"" SIGN_LINK "\",\"" SIGN_ISSUED
+         "\"]}",
+         {"--purpose", "text:signing"},
+         0,
+         NULL},
+        {"{\"signature_chain\":[\"" SIGN_LINK "\",\"" SIGN_ISSUED "\"]}",
+         {"--purpose", "text:signing"},
+         1,
+         "--public-key is needed"},
+        /* Sign */
+        {SIGN_ANSWER, {"--data", "text:dstack signature chain test vector"}, 0, NULL},
+        {SIGN_ANSWER, {"--data", "text:other"}, 1, "signature over the data"},
+        {SIGN_ANSWER, {"--purpose", "text:signing"}, 1, "needs --data"},
+        /* not what the agent answers, and lines that are unclear */
+        {"{\"error\":\"Unsupported algorithm\"}",
+         {"--purpose", "text:signing"},
+         1,
+         "signature_chain"},
+        {"{\"signature_chain\":[1,2]}", {"--purpose", "text:signing"}, 1, "found no text"},
+        {"[]", {"--purpose", "text:signing"}, 1, NULL},
+        {SIGN_ANSWER, {"--data", "00", "--link", "00"}, 2, "--answer holds the chain"},
+        {SIGN_ANSWER, {"--data", "00", "--purpose", "00"}, 2, "want one of"},
+        {SIGN_ANSWER, {"--data", "00", "--algorithm", "rsa"}, 2, "rsa"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        DSTACK_AUTO(json) json_t *document = NULL;
+        int code = run_answer(&document, cases[i].answer, cases[i].args);
+        const char *message =
+            json_string_value(json_object_get(json_object_get(document, "error"), "message"));
+        if (code != cases[i].code || (code == 0) != (message == NULL) ||
+            (cases[i].text != NULL && strstr(message, cases[i].text) == NULL)) {
+            fail_msg("case %zu: exit %d, %s", i, code, message == NULL ? "no error" : message);
+        }
+        /* what is said of an answer never shows its key */
+        assert_true(message == NULL || strstr(message, VMS_KEY) == NULL);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_scheme_gives_its_known_value),
         cmocka_unit_test(missing_and_malformed_inputs_are_usage_errors),
         cmocka_unit_test(a_secret_may_come_from_a_file),
         cmocka_unit_test(chains_are_verified),
+        cmocka_unit_test(an_answer_of_the_agent_is_verified_as_it_came),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,8 @@
 
 #include <dstack/keys.h>
 
+#include "crypto/hash.h"
+
 #define KMS_ROOT "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
 #define APP_ID "5bb4ff9a3837357f19dc176407a5709c62eb6c56"
 #define APP_KEY "d6e88992cdeeee35fe70b5db61ab66cdb191fb9b6ec9313757ef162dd7214d5d"
@@ -328,6 +330,117 @@ static void every_v1_chain_vector_has_its_verdict(void **state) {
     assert_true(good >= 2 && bad >= 9);
 }
 
+/* ---- Sign ------------------------------------------------------------------------------------ */
+
+typedef struct signed_answer {
+    dstack_buf public_key, data, links[3], app_id, kms_root;
+} signed_answer;
+
+static void signed_clear(signed_answer *s) {
+    dstack_buf *const all[] = {&s->public_key, &s->data,   &s->links[0], &s->links[1],
+                               &s->links[2],   &s->app_id, &s->kms_root};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        dstack_buf_clear(all[i]);
+    }
+}
+
+/* The recorded answer of Sign with secp256k1 over "dstack signature chain test vector". */
+static void signed_make(signed_answer *s) {
+    *s = (signed_answer){0};
+    put_hex(&s->app_id, "a9019d1b2c3d4e5f60718293a4b5c6d7e8f90a1b");
+    put_hex(&s->kms_root, "0318f228673448772dd4835a82149a9d475db8095234469a8fcc85cfa18b85abbc");
+    put_hex(&s->public_key, "03f6e0f232f5eb6f4b118960a80c3939ea947b6dc727215aba43451910f2741bb8");
+    buf_put_str(&s->data, "dstack signature chain test vector");
+    put_hex(&s->links[0], "4753cea786fe882ec17a1f75199d15f43e864286ddf1d599a901e503db787dc2"
+                          "5c825c8a7a259a7c256fdbf75e74bd73282737f03fc449f9e627c8b540a161f4");
+    put_hex(&s->links[1], "77ae5ea476f00df11938fd1df3a65a4fbd9f92b64c816b9f29ee79a1e4ae74ed"
+                          "43269a36376b4ed838460ef3b56ba553cefa6e63def4a4487386f783f14295a001");
+    put_hex(&s->links[2], "00ac321fbbe6817c5de0720644e936b20046ff1c9226e0558a9c86856e8a1dd0"
+                          "6bb7a7efae1cf3ec522553c28627ea96c139d5dc9cdd5a1898c2406c074438d800");
+}
+
+static int signed_check(const signed_answer *s, dstack_sign_algorithm algorithm) {
+    const dstack_bytes chain[3] = {bytes_of_buf(&s->links[0]), bytes_of_buf(&s->links[1]),
+                                   bytes_of_buf(&s->links[2])};
+    return dstack_sign_chain_verify(bytes_of_buf(&s->public_key), algorithm, bytes_of_buf(&s->data),
+                                    chain, bytes_of_buf(&s->app_id), bytes_of_buf(&s->kms_root),
+                                    NULL, NULL);
+}
+
+static void a_signed_answer_is_verified_up_to_the_kms(void **state) {
+    (void)state;
+    signed_answer s;
+    signed_make(&s);
+    assert_int_equal(signed_check(&s, DSTACK_SIGN_SECP256K1), 0);
+    uint8_t digest[32];
+    hash_sha256(bytes_of_buf(&s.data), digest);
+    dstack_buf_clear(&s.data);
+    buf_put_bytes(&s.data, bytes_of(digest, sizeof digest));
+    assert_int_equal(signed_check(&s, DSTACK_SIGN_SECP256K1_PREHASHED), 0);
+    assert_int_equal(signed_check(&s, DSTACK_SIGN_SECP256K1), DSTACK_E_CRYPTO);
+    assert_int_equal(signed_check(&s, DSTACK_SIGN_ED25519), DSTACK_E_ARGUMENT);
+    signed_clear(&s);
+}
+
+static void a_signed_answer_with_any_byte_changed_is_refused(void **state) {
+    (void)state;
+    signed_answer s;
+    signed_make(&s);
+    dstack_buf *const parts[] = {&s.public_key, &s.data,   &s.links[0], &s.links[1],
+                                 &s.links[2],   &s.app_id, &s.kms_root};
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        for (size_t i = 0; i < parts[p]->len; i++) {
+            parts[p]->data[i] ^= 1;
+            assert_int_not_equal(signed_check(&s, DSTACK_SIGN_SECP256K1), 0);
+            parts[p]->data[i] ^= 1;
+        }
+        parts[p]->len--;
+        assert_int_not_equal(signed_check(&s, DSTACK_SIGN_SECP256K1), 0);
+        parts[p]->len++;
+    }
+    assert_int_equal(signed_check(&s, DSTACK_SIGN_SECP256K1), 0);
+    signed_clear(&s);
+}
+
+/* The order n of secp256k1 minus s, which verifies as well as s under the plain equation. */
+static void a_signed_answer_in_high_s_form_is_refused(void **state) {
+    (void)state;
+    signed_answer s;
+    signed_make(&s);
+    dstack_buf_clear(&s.links[0]);
+    put_hex(&s.links[0], "4753cea786fe882ec17a1f75199d15f43e864286ddf1d599a901e503db787dc2"
+                         "a37da37585da6583da902408a18b428b9287a4f66f845641d9aa95d78f94df4d");
+    assert_int_equal(signed_check(&s, DSTACK_SIGN_SECP256K1), DSTACK_E_CRYPTO);
+    signed_clear(&s);
+}
+
+static void every_recorded_sign_answer_has_its_verdict(void **state) {
+    (void)state;
+    need_shared_data();
+    size_t i, k;
+    json_t *item;
+    DSTACK_AUTO(json) json_t *file = load_json(SHARED_DATA "agent/v1/v0-sign-chain.json");
+    json_array_foreach(json_object_get(file, "cases"), i, item) {
+        signed_answer s = {0};
+        dstack_sign_algorithm algorithm;
+        assert_int_equal(dstack_sign_algorithm_parse(text_at(item, "algorithm"), &algorithm, NULL),
+                         0);
+        put_hex(&s.public_key, text_at(item, "public_key"));
+        put_hex(&s.data, text_at(item, "data"));
+        put_hex(&s.app_id, text_at(file, "app_id"));
+        put_hex(&s.kms_root, text_at(file, "kms_root_pubkey"));
+        for (k = 0; k < 3; k++) {
+            put_hex_item(&s.links[k], json_object_get(item, "signature_chain"), k);
+        }
+        assert_int_equal(signed_check(&s, algorithm), 0);
+        dstack_buf_clear(&s.kms_root);
+        put_hex(&s.kms_root, text_at(file, "wrong_kms_root_pubkey"));
+        assert_int_equal(signed_check(&s, algorithm), DSTACK_E_CRYPTO);
+        signed_clear(&s);
+    }
+    assert_true(i >= 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(v0_keys_and_links_are_the_known_ones),
@@ -340,6 +453,10 @@ int main(void) {
         cmocka_unit_test(every_v0_vector_holds),
         cmocka_unit_test(every_v1_vector_holds),
         cmocka_unit_test(every_v1_chain_vector_has_its_verdict),
+        cmocka_unit_test(a_signed_answer_is_verified_up_to_the_kms),
+        cmocka_unit_test(a_signed_answer_with_any_byte_changed_is_refused),
+        cmocka_unit_test(a_signed_answer_in_high_s_form_is_refused),
+        cmocka_unit_test(every_recorded_sign_answer_has_its_verdict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
