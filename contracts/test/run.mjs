@@ -5,7 +5,7 @@ import path from "node:path";
 import { root } from "../scripts/compile.mjs";
 import { Chain, gasTable, run } from "./harness.mjs";
 
-for (const name of ["recorded"]) {
+for (const name of ["interface", "kms", "app", "limits", "upgrade", "owners", "recorded"]) {
   await import(`./${name}.mjs`);
 }
 
