@@ -11,6 +11,8 @@
 #include "service/log.h"
 
 #define PAUSE_AFTER_FAILURE_MS 5000
+/* Nobody waits for a renewal. */
+#define RETRIES_AGAIN 2
 
 struct collateral_fetcher {
     pthread_mutex_t lock;
@@ -59,6 +61,16 @@ void collateral_fetcher_free(collateral_fetcher *fetcher) {
     }
 }
 
+/* What never changes after the first fetch: no lock is needed. */
+static dstack_collateral_servers servers_of(const collateral_fetcher *fetcher,
+                                            dstack_verifier *verifier) {
+    return (dstack_collateral_servers){.urls = (const char *const *)fetcher->urls,
+                                       .url_count = fetcher->count,
+                                       .timeout_ms = fetcher->timeout_ms,
+                                       .cache = fetcher->folder,
+                                       .verifier = verifier};
+}
+
 /* With the lock held. */
 static int fetch(collateral_fetcher *fetcher, dstack_verifier *verifier, dstack_bytes quote,
                  dstack_error *err) {
@@ -70,11 +82,7 @@ static int fetch(collateral_fetcher *fetcher, dstack_verifier *verifier, dstack_
     if (fetcher->failed_ms != 0 && now - fetcher->failed_ms < PAUSE_AFTER_FAILURE_MS) {
         return error_set(err, DSTACK_E_NETWORK, "the last fetch failed a moment ago");
     }
-    dstack_collateral_servers servers = {.urls = (const char *const *)fetcher->urls,
-                                         .url_count = fetcher->count,
-                                         .timeout_ms = fetcher->timeout_ms,
-                                         .cache = fetcher->folder,
-                                         .verifier = verifier};
+    const dstack_collateral_servers servers = servers_of(fetcher, verifier);
     dstack_collateral *collateral = NULL;
     int rc = dstack_collateral_fetch(&collateral, quote, &servers, err);
     rc = rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);
@@ -97,4 +105,15 @@ int collateral_fetch_for(void *user, struct dstack_verifier *verifier, dstack_by
     int rc = fetch(fetcher, verifier, quote, err);
     pthread_mutex_unlock(&fetcher->lock);
     return rc;
+}
+
+int collateral_fetch_again(const collateral_fetcher *fetcher, struct dstack_verifier *verifier,
+                           const dstack_collateral *old, dstack_collateral **fresh,
+                           dstack_error *err) {
+    if (fetcher->count == 0) {
+        return error_set(err, DSTACK_E_NOT_FOUND, "there is no server to ask for newer collateral");
+    }
+    dstack_collateral_servers servers = servers_of(fetcher, verifier);
+    servers.retries = RETRIES_AGAIN;
+    return dstack_collateral_refetch(&servers, old, fresh, err);
 }

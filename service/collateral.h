@@ -20,5 +20,9 @@ void collateral_fetcher_free(collateral_fetcher *fetcher);
 /* A dstack_collateral_source whose user is the fetcher. Thread-safe. */
 int collateral_fetch_for(void *fetcher, struct dstack_verifier *verifier, dstack_bytes quote,
                          dstack_error *err);
+/* Fetches what shall follow `old`, checked by the verifier but not added to it. Thread-safe. */
+int collateral_fetch_again(const collateral_fetcher *fetcher, struct dstack_verifier *verifier,
+                           const dstack_collateral *old, dstack_collateral **fresh,
+                           dstack_error *err);
 
 #endif

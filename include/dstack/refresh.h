@@ -49,11 +49,15 @@ typedef struct dstack_refresher_options {
     dstack_refetch refetch; /**< Called from the refresher's thread. */
     /** Told of each round that failed, from that thread; may be NULL. */
     void (*failed)(void *user, const dstack_error *err);
+    /** Told after each round, failed or not, how many bundles it replaced; may be NULL. */
+    void (*looked)(void *user, size_t renewed);
     /** The time, UNIX seconds; NULL: the system's clock. */
     int64_t (*now)(void *user);
     void *user;
     int64_t ahead_seconds;    /**< Renewed when it ends within this time; 0: one day. */
     int64_t interval_seconds; /**< Between two looks; 0: one hour. A random tenth is taken off. */
+    int64_t retry_seconds;    /**< The same after a round that failed; 0: five minutes, or the
+                                   interval if that is shorter. */
 } dstack_refresher_options;
 
 /** A thread that renews a verifier's collateral. */

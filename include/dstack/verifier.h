@@ -264,6 +264,14 @@ DSTACK_API bool dstack_verifier_has_collateral(dstack_verifier *verifier, dstack
                                                int64_t now);
 
 /**
+ * How many bundles of collateral the verifier keeps, and when the first of them ends. Nothing is
+ * verified.
+ *
+ * @param until  UNIX seconds, the last in which that bundle serves; 0 when there is none.
+ */
+DSTACK_API size_t dstack_verifier_collateral_count(dstack_verifier *verifier, int64_t *until);
+
+/**
  * The further demands dstack makes of a workload: no debug mode, a TDX module signed by Intel (zero
  * mr_signer_seam), no service TD.
  *

@@ -40,6 +40,7 @@ void kms_close(kms *k) {
         http_server_drain(k->server, 5000);
         http_server_free(k->server);
     }
+    collateral_watch_stop(k->watch);
     http_tls_free(k->tls);
     http_tls_free(k->admin_tls);
     metrics_free(k->metrics);
@@ -210,6 +211,9 @@ int kms_serve(kms *k, dstack_error *err) {
     rc = rc != 0 ? rc : open_tls(k, err);
     rc = rc != 0 ? rc : kms_audit_attest(k, err);
     rc = rc != 0 ? rc : open_metrics(k, err);
+    rc = rc != 0 ? rc
+                 : collateral_watch_start(&k->watch, k->fetcher, k->trust.verifier, k->config,
+                                          "core.attestation.renewal", k->metrics, err);
     rc = rc != 0 ? rc : open_rate(k, err);
     rc = rc != 0 ? rc : open_listener(k, err);
     return rc != 0 ? rc : kms_admin_open(k, err);

@@ -10,6 +10,7 @@
 #include "service/daemon.h"
 #include "service/http.h"
 #include "service/kms.pb-c.h"
+#include "service/collateral_watch.h"
 #include "service/metrics.h"
 #include "service/rate.h"
 #include "service/rpc.h"
@@ -25,6 +26,7 @@ typedef struct kms {
     bool insecure;
     trust trust;
     collateral_fetcher *fetcher;
+    collateral_watch *watch;
     workload
         *workload; /* NULL: evidence comes from the guest agent, or (insecure-dev) there is none */
     kms_store store;

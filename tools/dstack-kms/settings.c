@@ -5,6 +5,7 @@
 #include <dstack/collateral.h>
 
 #include "base/error.h"
+#include "service/collateral_watch.h"
 
 static const config_key keys[] = {
     {"rpc.address", CONFIG_STR, "0.0.0.0", "IP address of the main listener (TLS)"},
@@ -34,6 +35,7 @@ static const config_key keys[] = {
     {"core.attestation.collateral_cache", CONFIG_PATH, "",
      "folder in which fetched collateral is kept; empty: none"},
     {"core.attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
+    CONFIG_COLLATERAL_RENEWAL("core.attestation.renewal"),
     {"core.image.verify", CONFIG_BOOL, "true",
      "registers must follow from the image that vm_config names; false needs --insecure-dev"},
     {"core.sign.reserved_names", CONFIG_LIST, "",
@@ -98,6 +100,7 @@ static int check_ports(const service_config *config, dstack_error *err) {
 int kms_settings_check(const service_config *config, bool insecure_dev, dstack_error *err) {
     int rc = check_type(config, err);
     rc = rc != 0 ? rc : check_ports(config, err);
+    rc = rc != 0 ? rc : config_collateral_renewal_check(config, "core.attestation.renewal", err);
     if (rc != 0) {
         return rc;
     }

@@ -3,6 +3,7 @@
 
 #include "oneshot.h"
 #include "service.h"
+#include "service/collateral_watch.h"
 #include "service/log.h"
 #include "settings.h"
 
@@ -34,11 +35,14 @@ int main(int argc, char **argv) {
     DSTACK_AUTO(config) service_config *config = options.config;
     DSTACK_AUTO(engine) engine e = {0};
     DSTACK_AUTO(service) verifier_service s = {0};
+    DSTACK_AUTO(collateral_watch) collateral_watch *watch = NULL;
     dstack_error err = {0};
     engine_options wanted;
     verifier_settings_engine(config, &wanted);
     if (engine_open(&e, &wanted, &err) != 0 ||
-        service_open(&s, config, &e, options.insecure_dev, &err) != 0) {
+        service_open(&s, config, &e, options.insecure_dev, &err) != 0 ||
+        collateral_watch_start(&watch, e.fetcher, e.verifier, config, "attestation.renewal",
+                               s.metrics, &err) != 0) {
         return fail(&err);
     }
     char text[160];

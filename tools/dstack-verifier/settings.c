@@ -7,6 +7,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "service/collateral_watch.h"
 
 static const config_key keys[] = {
     {"address", CONFIG_STR, "0.0.0.0", "IP address of the listener (plain HTTP), or unix:<path>"},
@@ -53,6 +54,7 @@ static const config_key keys[] = {
     {"attestation.collateral_cache", CONFIG_PATH, "",
      "folder in which fetched collateral is kept; empty: none"},
     {"attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
+    CONFIG_COLLATERAL_RENEWAL("attestation.renewal"),
 };
 
 static int out_of_range(const char *key, const char *due, dstack_error *err) {
@@ -136,6 +138,7 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
         return out_of_range("ear.lifetime", "1s to 1d", err);
     }
     int rc = check_images(config, err);
+    rc = rc != 0 ? rc : config_collateral_renewal_check(config, "attestation.renewal", err);
     return rc != 0 ? rc : check_policy(config, err);
 }
 

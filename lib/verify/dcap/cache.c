@@ -220,6 +220,18 @@ size_t dcap_cache_find_ending(dcap_cache *cache, int64_t before, dstack_collater
     return count;
 }
 
+size_t dcap_cache_count(dcap_cache *cache, int64_t *until) {
+    *until = 0;
+    pthread_rwlock_rdlock(&cache->lock);
+    size_t count = cache->bundle_count;
+    for (size_t i = 0; i < count; i++) {
+        int64_t end = cache->bundles[i].purpose.until;
+        *until = i == 0 || end < *until ? end : *until;
+    }
+    pthread_rwlock_unlock(&cache->lock);
+    return count;
+}
+
 bool dcap_cache_renew_bundle(dcap_cache *cache, const dstack_collateral *old,
                              const dcap_purpose *purpose, dcap_context *context) {
     dcap_bundle *place = NULL;

@@ -72,6 +72,8 @@ dstack_collateral *dcap_cache_only_bundle(dcap_cache *cache);
 /* References to bundles that end before a time. */
 size_t dcap_cache_find_ending(dcap_cache *cache, int64_t before, dstack_collateral **out,
                               size_t max);
+/* How many bundles there are, and the earliest end of one; 0 for none. */
+size_t dcap_cache_count(dcap_cache *cache, int64_t *until);
 /* Puts a verified context with its collateral in the place of that bundle, all at once. False, and
  * nothing changed, when the bundle is no longer kept. */
 bool dcap_cache_renew_bundle(dcap_cache *cache, const dstack_collateral *old,

@@ -10,6 +10,7 @@
 
 #define DEFAULT_AHEAD 86400
 #define DEFAULT_INTERVAL 3600
+#define DEFAULT_RETRY 300
 /* Keeps sums of times within their type. */
 #define MAX_SECONDS ((int64_t)1 << 32)
 
@@ -22,22 +23,28 @@ struct dstack_refresher {
     bool stop;
 };
 
-static void look(const dstack_refresher *r) {
+/* False when something that ends could not be renewed. */
+static bool look(const dstack_refresher *r) {
     const dstack_refresher_options *o = &r->options;
     dstack_error err = {0};
+    size_t renewed = 0;
     int64_t now = o->now != NULL ? o->now(o->user) : clock_unix();
-    if (dstack_verifier_refresh(r->verifier, now, o->ahead_seconds, o->refetch, o->user, NULL,
-                                &err) != 0 &&
-        o->failed != NULL) {
+    int rc = dstack_verifier_refresh(r->verifier, now, o->ahead_seconds, o->refetch, o->user,
+                                     &renewed, &err);
+    if (rc != 0 && o->failed != NULL) {
         o->failed(o->user, &err);
     }
+    if (o->looked != NULL) {
+        o->looked(o->user, renewed);
+    }
+    return rc == 0;
 }
 
 /* A random tenth less, so that machines started together do not ask together. */
-static struct timespec next_look(const dstack_refresher *r) {
+static struct timespec next_look(int64_t seconds) {
     uint32_t noise;
     random_fill(&noise, sizeof noise);
-    int64_t ms = r->options.interval_seconds * 1000;
+    int64_t ms = seconds * 1000;
     ms -= ms / 10 * (noise % 1000) / 1000;
     struct timespec at;
     clock_gettime(CLOCK_MONOTONIC, &at);
@@ -51,8 +58,8 @@ static struct timespec next_look(const dstack_refresher *r) {
 }
 
 /* True when it is time for the next look, false when the thread shall end. */
-static bool wait_for_next(dstack_refresher *r) {
-    struct timespec at = next_look(r);
+static bool wait_for_next(dstack_refresher *r, int64_t seconds) {
+    struct timespec at = next_look(seconds);
     pthread_mutex_lock(&r->lock);
     int rc = 0;
     while (!r->stop && rc == 0) {
@@ -65,9 +72,10 @@ static bool wait_for_next(dstack_refresher *r) {
 
 static void *refresher_main(void *arg) {
     dstack_refresher *r = arg;
+    int64_t pause = 0;
     do {
-        look(r);
-    } while (wait_for_next(r));
+        pause = look(r) ? r->options.interval_seconds : r->options.retry_seconds;
+    } while (wait_for_next(r, pause));
     return NULL;
 }
 
@@ -80,12 +88,20 @@ static void refresher_free(dstack_refresher *r) {
 static void defaults(dstack_refresher_options *o) {
     o->ahead_seconds = o->ahead_seconds == 0 ? DEFAULT_AHEAD : o->ahead_seconds;
     o->interval_seconds = o->interval_seconds == 0 ? DEFAULT_INTERVAL : o->interval_seconds;
+    if (o->retry_seconds == 0) {
+        o->retry_seconds =
+            o->interval_seconds < DEFAULT_RETRY ? o->interval_seconds : DEFAULT_RETRY;
+    }
+}
+
+static bool out_of_range(int64_t seconds) {
+    return seconds < 0 || seconds > MAX_SECONDS;
 }
 
 int dstack_refresher_start(dstack_refresher **out, dstack_verifier *verifier,
                            const dstack_refresher_options *options, dstack_error *err) {
-    if (options->refetch == NULL || options->ahead_seconds < 0 || options->interval_seconds < 0 ||
-        options->ahead_seconds > MAX_SECONDS || options->interval_seconds > MAX_SECONDS) {
+    if (options->refetch == NULL || out_of_range(options->ahead_seconds) ||
+        out_of_range(options->interval_seconds) || out_of_range(options->retry_seconds)) {
         return error_set(err, DSTACK_E_ARGUMENT,
                          "a refresher needs a way to fetch, and times that are not negative");
     }

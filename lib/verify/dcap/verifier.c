@@ -337,6 +337,10 @@ bool dstack_verifier_has_collateral(dstack_verifier *v, dstack_bytes quote, int6
            dcap_cache_has_current(v->cache, s.quote.td != NULL, fmspc, now);
 }
 
+size_t dstack_verifier_collateral_count(dstack_verifier *v, int64_t *until) {
+    return dcap_cache_count(v->cache, until);
+}
+
 /* ---- renewal ---- */
 
 static int renew(dstack_verifier *v, const dstack_collateral *old, dstack_collateral *fresh,

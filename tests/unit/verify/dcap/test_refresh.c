@@ -13,7 +13,8 @@
 typedef struct scene {
     made old, fresh;
     dstack_verifier *v;
-    atomic_int calls, failures;
+    atomic_int calls, failures, rounds;
+    atomic_size_t renewed;
     int answer;                /* of the next fetch: 0, or a status */
     dstack_collateral *served; /* what it gives */
     const dstack_collateral *asked_for;
@@ -175,6 +176,12 @@ static void failed(void *user, const dstack_error *err) {
     atomic_fetch_add(&c->failures, 1);
 }
 
+static void looked(void *user, size_t renewed) {
+    scene *c = user;
+    atomic_fetch_add(&c->renewed, renewed);
+    atomic_fetch_add(&c->rounds, 1);
+}
+
 static void *look_all_the_time(void *arg) {
     scene *c = arg;
     intptr_t wrong = 0;
@@ -221,15 +228,32 @@ static void a_refresher_swaps_under_the_eyes_of_others(void **state) {
 static void a_refresher_tells_of_failures_and_tries_again(void **state) {
     scene c;
     dstack_refresher *r = NULL;
-    const dstack_refresher_options options = {
-        .refetch = refetch, .failed = failed, .now = near_end, .user = &c, .interval_seconds = 1};
+    int64_t until = 0;
+    /* the next regular look would be after the test's end */
+    const dstack_refresher_options options = {.refetch = refetch,
+                                              .failed = failed,
+                                              .looked = looked,
+                                              .now = near_end,
+                                              .user = &c,
+                                              .interval_seconds = 1000000,
+                                              .retry_seconds = 1};
     scene_open(&c);
     c.answer = DSTACK_E_TIMEOUT;
+    assert_int_equal(dstack_verifier_collateral_count(c.v, &until), 1);
+    assert_int_equal(until, MADE_NOW + 10 * DAY - 1);
     assert_int_equal(dstack_refresher_start(&r, c.v, &options, NULL), 0);
-    wait_for(&c.failures, 2);
+    wait_for(&c.rounds, 2);
     dstack_refresher_stop(r);
-    assert_true(c.calls >= 2);
+    assert_true(c.calls >= 2 && c.failures >= 2);
     assert_int_equal(c.last_failure, DSTACK_E_TIMEOUT);
+    assert_int_equal(c.renewed, 0);
+    c.answer = 0;
+    assert_int_equal(dstack_refresher_start(&r, c.v, &options, NULL), 0);
+    wait_for(&c.rounds, 3);
+    dstack_refresher_stop(r);
+    assert_int_equal(c.renewed, 1);
+    assert_int_equal(dstack_verifier_collateral_count(c.v, &until), 1);
+    assert_int_equal(until, MADE_NOW + 40 * DAY - 1);
     assert_int_equal(check_at(&c, near_end(NULL)), 0);
     scene_close(&c);
 }
@@ -242,6 +266,9 @@ static void a_refresher_without_a_way_to_fetch_is_refused(void **state) {
     assert_int_equal(dstack_refresher_start(&r, c.v, &options, NULL), DSTACK_E_ARGUMENT);
     options.refetch = refetch;
     options.interval_seconds = -1;
+    assert_int_equal(dstack_refresher_start(&r, c.v, &options, NULL), DSTACK_E_ARGUMENT);
+    options.interval_seconds = 0;
+    options.retry_seconds = -1;
     assert_int_equal(dstack_refresher_start(&r, c.v, &options, NULL), DSTACK_E_ARGUMENT);
     dstack_refresher_stop(NULL);
     scene_close(&c);
