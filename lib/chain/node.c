@@ -134,7 +134,7 @@ static int exchange(chain_node *node, dstack_bytes body, json_t **answer, dstack
         if (!is_rpc) {
             json_decref(*answer);
             *answer = NULL;
-            return error_set(err, DSTACK_E_PEER, "HTTP status %d", response.status);
+            return error_set(err, DSTACK_E_NETWORK, "HTTP status %d", response.status);
         }
     }
     return *answer != NULL ? 0 : DSTACK_E_FORMAT;
