@@ -26,6 +26,11 @@ extern "C" {
 
 struct dstack_verifier;
 
+/** What the evidence for one connection is bound with, and how a KMS asks for it. The report data is
+ * dstack_report_data() of this tag over the connection's exporter (dstack_tls_channel_binding()). */
+#define DSTACK_KMS_CHANNEL_TAG "kms-app-connection"
+#define DSTACK_KMS_NEEDS_CHANNEL "evidence for this connection is required"
+
 /** A client of one KMS. */
 typedef struct dstack_kms dstack_kms;
 
@@ -82,7 +87,8 @@ DSTACK_API void dstack_app_keys_clear(dstack_app_keys *keys);
 
 /**
  * Asks for the keys of the app that this environment's evidence names. A fresh RA-TLS client
- * certificate is made for the call. `vm_config` is the text that tells the KMS what the evidence
+ * certificate is made for the call; where the KMS asks for it, evidence for the connection is made
+ * as well. `vm_config` is the text that tells the KMS what the evidence
  * must measure to; may be "". A refusal by policy is DSTACK_E_PEER with the KMS's own reason.
  */
 DSTACK_API int dstack_kms_app_keys(dstack_kms *kms, const char *vm_config, dstack_app_keys *out,

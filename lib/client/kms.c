@@ -191,12 +191,8 @@ static int peer_error(const char *method, const http_client_response *answer, ds
                      answer->status);
 }
 
-static int call(dstack_kms *kms, const struct own_identity *own, const char *method,
-                dstack_bytes body, json_t **out, dstack_error *err) {
-    DSTACK_AUTO(http_client) http_client *client = open_client(kms, own, err);
-    if (client == NULL) {
-        return error_prefix(err, err != NULL ? (int)err->status : DSTACK_E_INTERNAL, "KMS");
-    }
+static int call_on(const dstack_kms *kms, http_client *client, const char *method,
+                   dstack_bytes body, json_t **out, dstack_error *err) {
     char path[64];
     snprintf(path, sizeof path, "/%s?json", method);
     http_client_request request = {.method = "POST", .path = path, .body = body};
@@ -215,6 +211,14 @@ static int call(dstack_kms *kms, const struct own_identity *own, const char *met
         error_set(err, DSTACK_E_FORMAT, "KMS answer to %s is not an object", method);
     }
     return *out == NULL ? DSTACK_E_FORMAT : 0;
+}
+
+static int call(dstack_kms *kms, const struct own_identity *own, const char *method,
+                dstack_bytes body, json_t **out, dstack_error *err) {
+    DSTACK_AUTO(http_client) http_client *client = open_client(kms, own, err);
+    return client != NULL
+               ? call_on(kms, client, method, body, out, err)
+               : error_prefix(err, err != NULL ? (int)err->status : DSTACK_E_INTERNAL, "KMS");
 }
 
 int dstack_kms_root_ca(dstack_kms *kms, dstack_bytes *pem, dstack_error *err) {
@@ -311,6 +315,48 @@ static int take_app_keys(const json_t *answer, dstack_app_keys *out, dstack_erro
     return buf_check(&out->ca_cert, err);
 }
 
+static int make_channel(const dstack_kms *kms, const http_client *client, json_t *request,
+                        dstack_error *err) {
+    DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
+    DSTACK_AUTO(buf) dstack_buf encoded = {0};
+    uint8_t binding[32], report_data[DSTACK_REPORT_DATA_SIZE];
+    int rc = http_client_channel_binding(client, binding, err);
+    rc = rc != 0 ? rc
+                 : dstack_report_data(DSTACK_KMS_CHANNEL_TAG, NULL,
+                                      bytes_of(binding, sizeof binding), report_data, err);
+    rc = rc != 0 ? rc : kms->attest(kms->user, report_data, &evidence, err);
+    rc = rc != 0 ? rc : dstack_attestation_encode(evidence, DSTACK_ATTESTATION_V1, &encoded, err);
+    if (rc == 0 &&
+        json_object_set_new(request, "channel_evidence", json_hex(bytes_of_buf(&encoded))) != 0) {
+        rc = error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
+    return error_prefix(err, rc, "evidence for the connection to the KMS");
+}
+
+/* A KMS that wants evidence for the connection says so; the connection stays, so it can be given. */
+static int ask_app_keys(dstack_kms *kms, const struct own_identity *own, json_t *request,
+                        json_t **answer, dstack_error *err) {
+    dstack_error local = {0};
+    dstack_error *e = err != NULL ? err : &local;
+    DSTACK_AUTO(http_client) http_client *client = open_client(kms, own, e);
+    if (client == NULL) {
+        return error_prefix(e, e->status, "KMS");
+    }
+    for (bool again = false;; again = true) {
+        DSTACK_AUTO(buf) dstack_buf body = {0};
+        int rc = json_write(request, false, &body, e);
+        rc = rc != 0 ? rc : call_on(kms, client, "GetAppKey", bytes_of_buf(&body), answer, e);
+        if (rc != DSTACK_E_PEER || again || strstr(e->message, DSTACK_KMS_NEEDS_CHANNEL) == NULL) {
+            return rc;
+        }
+        *e = (dstack_error){0};
+        rc = make_channel(kms, client, request, e);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+}
+
 int dstack_kms_app_keys(dstack_kms *kms, const char *vm_config, dstack_app_keys *out,
                         dstack_error *err) {
     *out = (dstack_app_keys){0};
@@ -323,10 +369,8 @@ int dstack_kms_app_keys(dstack_kms *kms, const char *vm_config, dstack_app_keys 
     rc = rc != 0 ? rc : make_identity(kms, &own, err);
     DSTACK_AUTO(json)
     json_t *request = json_pack("{s:i,s:s}", "api_version", 1, "vm_config", vm_config);
-    DSTACK_AUTO(buf) dstack_buf body = {0};
-    rc = rc != 0 ? rc : json_write(request, false, &body, err);
     DSTACK_AUTO(json) json_t *answer = NULL;
-    rc = rc != 0 ? rc : call(kms, &own, "GetAppKey", bytes_of_buf(&body), &answer, err);
+    rc = rc != 0 ? rc : ask_app_keys(kms, &own, request, &answer, err);
     rc = rc != 0 ? rc : take_app_keys(answer, out, err);
     /* The answer's root must be the one that the connection was held to. */
     if (rc == 0 && !bytes_equal(bytes_of_buf(&out->ca_cert), root)) {

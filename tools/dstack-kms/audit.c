@@ -99,21 +99,32 @@ static dstack_tlog_entry entry_of(const kms *k, const kms_record_of *record, int
 static void write_line(const kms_record_of *record, const dstack_tlog_entry *entry, int rc,
                        const char *reason) {
     hex_text app, instance, compose, image;
+    char age[32];
+    snprintf(age, sizeof age, "%lld", (long long)record->age.seconds);
+    bool known = record->verified != NULL && record->age.source != FRESHNESS_UNKNOWN;
     log_write(rc == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
               rc == 0 ? kinds[record->kind].done : kinds[record->kind].refused, "app_id",
               hex_of(entry->app_id, &app), "instance_id", hex_of(entry->instance_id, &instance),
               "compose_hash", hex_of(entry->compose_hash, &compose), "os_image_hash",
-              hex_of(entry->os_image_hash, &image), "peer", record->peer, "request",
-              record->request, "reason", rc == 0 ? record->what : reason, NULL);
+              hex_of(entry->os_image_hash, &image), "evidence_age_s", known ? age : NULL,
+              "evidence_age_by", known ? freshness_source_name(record->age.source) : NULL, "time",
+              known ? "host time" : NULL, "peer", record->peer, "request", record->request,
+              "reason", rc == 0 ? record->what : reason, NULL);
 }
 
-static void remember(kms *k, uint64_t index, dstack_bytes encoded) {
+static void remember(kms *k, uint64_t index, dstack_bytes encoded, evidence_age age) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
     if (dstack_tlog_entry_to_json(encoded, &text, NULL) != 0) {
         return;
     }
     json_t *object = json_parse(bytes_of_buf(&text), text.len, "entry", NULL);
     json_object_set_new(object, "index", json_integer((json_int_t)index));
+    if (age.source != FRESHNESS_UNKNOWN) {
+        json_object_set_new(object, "evidence_age_s", json_integer((json_int_t)age.seconds));
+        json_object_set_new(object, "evidence_age_by",
+                            json_string(freshness_source_name(age.source)));
+        json_object_set_new(object, "time_source", json_string("host time"));
+    }
     pthread_mutex_lock(&k->recent_lock);
     json_t **slot = &k->recent[index % KMS_RECENT];
     json_decref(*slot);
@@ -135,18 +146,19 @@ int kms_record(kms *k, const kms_record_of *record, int rc, dstack_error *err) {
     int kept = dstack_tlog_entry_encode(&entry, &encoded, &trouble);
     kept = kept != 0 ? kept : tlog_store_append(k->log, bytes_of_buf(&encoded), &index, &trouble);
     if (kept == 0) {
-        remember(k, index, bytes_of_buf(&encoded));
+        remember(k, index, bytes_of_buf(&encoded), record->age);
         return rc;
     }
     LOG_ERROR("log unavailable: nothing is released", "reason", trouble.message);
     return rc != 0 ? rc : error_set(err, DSTACK_E_STATE, "log unavailable");
 }
 
-int kms_record_call(const rpc_call *call, kms_record_kind kind, const dstack_verified *verified,
-                    int rc, dstack_error *err) {
+int kms_record_call(const rpc_call *call, kms_record_kind kind, const kms_asker *asker, int rc,
+                    dstack_error *err) {
     const kms_caller *caller = call->identity;
     kms_record_of record = {.kind = kind,
-                            .verified = verified,
+                            .verified = asker->verified,
+                            .age = asker->age,
                             .requester = caller != NULL ? caller->requester : NULL,
                             .evidence = caller != NULL ? caller->evidence : NULL,
                             .peer = http_request_peer(call->http)->address,
@@ -195,7 +207,7 @@ int kms_audit_open(kms *k, dstack_error *err) {
     for (uint64_t i = size > KMS_RECENT ? size - KMS_RECENT : 0; i < size; i++) {
         DSTACK_AUTO(buf) dstack_buf entry = {0};
         if (tlog_store_entry(k->log, i, &entry, NULL) == 0) {
-            remember(k, i, bytes_of_buf(&entry));
+            remember(k, i, bytes_of_buf(&entry), (evidence_age){0});
         }
     }
     return 0;

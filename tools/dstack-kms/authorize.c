@@ -3,13 +3,14 @@
 #include <string.h>
 
 #include <dstack/measure.h>
+#include <dstack/nitro.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
 
-dstack_attestation_options kms_judge_options(const kms *k, const char *vm_config, bool boot_time,
+dstack_attestation_options kms_judge_options(kms *k, const char *vm_config, bool boot_time,
                                              bool image) {
     return (dstack_attestation_options){
         .now = clock_unix(),
@@ -17,7 +18,8 @@ dstack_attestation_options kms_judge_options(const kms *k, const char *vm_config
         .boot_time = boot_time,
         .collateral = collateral_fetch_for,
         .collateral_user = k->fetcher,
-        .image = image ? dstack_measure_image_check : NULL,
+        .image = image ? kms_image_check : NULL,
+        .image_user = k,
     };
 }
 
@@ -83,29 +85,58 @@ static int check_app_id(const dstack_verified *verified, dstack_error *err) {
                                       : error_set(err, DSTACK_E_REFUSED, "app_id must be 20 bytes");
 }
 
-int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_time,
-                  kms_verify_again verify, void *user, dstack_verified **out,
+void kms_asker_clear(kms_asker *asker) {
+    dstack_verified_free(asker->verified);
+    *asker = (kms_asker){0};
+}
+
+static int check_age(kms *k, const kms_question *question, const uint8_t name[32], kms_asker *asker,
+                     dstack_error *err) {
+    const struct dstack_nitro_verdict *nitro = dstack_verified_nitro(asker->verified);
+    int64_t most = config_duration_ms(k->config, "core.evidence.max_age") / 1000;
+    asker->age =
+        freshness_age(k->freshness, name, question->not_before,
+                      nitro != NULL ? (int64_t)(nitro->timestamp_ms / 1000) : 0, clock_unix());
+    return most <= 0 || asker->age.seconds <= most
+               ? 0
+               : error_set(err, DSTACK_E_REFUSED,
+                           "evidence is %lld s old by its %s, at most %lld s are allowed (host "
+                           "time)",
+                           (long long)asker->age.seconds, freshness_source_name(asker->age.source),
+                           (long long)most);
+}
+
+/* The policy spoke about the image that vm_config claims: now hold the registers to it. */
+static int check_image(kms *k, const kms_question *question, dstack_error *err) {
+    DSTACK_AUTO(verified) dstack_verified *with_image = NULL;
+    if (!config_bool(k->config, "core.image.verify")) {
+        return 0;
+    }
+    dstack_attestation_options options =
+        kms_judge_options(k, question->vm_config, question->boot_time, true);
+    int rc = question->verify(question->user, &options, &with_image, err);
+    return rc != 0 ? error_prefix(err, rc, "Failed to verify os image hash") : 0;
+}
+
+int kms_authorize(kms *k, kms_boot_kind kind, const kms_question *question, kms_asker *asker,
                   kms_decision *decision, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf boot_info = {0};
-    dstack_attestation_options options = kms_judge_options(k, vm_config, boot_time, false);
-    int rc = verify(user, &options, out, err);
-    rc = rc != 0 ? rc : check_app_id(*out, err);
-    rc = rc != 0 ? rc : dstack_verified_boot_info(*out, &boot_info, err);
+    uint8_t name[32];
+    dstack_attestation_options options =
+        kms_judge_options(k, question->vm_config, question->boot_time, false);
+    freshness_name(question->evidence, name);
+    int rc = question->verify(question->user, &options, &asker->verified, err);
+    rc = rc != 0 ? rc : check_app_id(asker->verified, err);
+    rc = rc != 0 ? rc : check_age(k, question, name, asker, err);
+    rc = rc != 0 ? rc : dstack_verified_boot_info(asker->verified, &boot_info, err);
     rc = rc != 0 ? rc : kms_auth_decide(k->auth, kind, bytes_of_buf(&boot_info), decision, err);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0 && !decision->allowed) {
+        rc = error_set(err, DSTACK_E_REFUSED, "Boot denied: %s", decision->reason);
     }
-    if (!decision->allowed) {
-        return error_set(err, DSTACK_E_REFUSED, "Boot denied: %s", decision->reason);
+    rc = rc != 0 ? rc : check_image(k, question, err);
+    rc = rc != 0 ? rc : kms_release_gate(k, dstack_verified_variant(asker->verified), err);
+    if (rc == 0) {
+        freshness_used(k->freshness, name, clock_unix());
     }
-    if (config_bool(k->config, "core.image.verify")) {
-        /* The policy spoke about the image that vm_config claims: now hold the registers to it. */
-        DSTACK_AUTO(verified) dstack_verified *with_image = NULL;
-        options = kms_judge_options(k, vm_config, boot_time, true);
-        rc = verify(user, &options, &with_image, err);
-        if (rc != 0) {
-            return error_prefix(err, rc, "Failed to verify os image hash");
-        }
-    }
-    return kms_release_gate(k, dstack_verified_variant(*out), err);
+    return rc;
 }

@@ -62,9 +62,14 @@ const char *kms_no_attestation_text(const rpc_method *method) {
 }
 
 int kms_authorize_caller(const rpc_call *call, kms_boot_kind kind, const char *vm_config,
-                         dstack_verified **verified, kms_decision *decision, dstack_error *err) {
+                         kms_asker *asker, kms_decision *decision, dstack_error *err) {
     kms *k = call->app;
-    cert_question question = {k, ((const kms_caller *)call->identity)->cert};
-    return kms_authorize(k, kind, vm_config, false, verify_cert, &question, verified, decision,
-                         err);
+    const dstack_cert *cert = ((const kms_caller *)call->identity)->cert;
+    cert_question by_cert = {k, cert};
+    const kms_question question = {.verify = verify_cert,
+                                   .user = &by_cert,
+                                   .evidence = dstack_cert_attestation(cert),
+                                   .not_before = dstack_cert_not_before(cert),
+                                   .vm_config = vm_config};
+    return kms_authorize(k, kind, &question, asker, decision, err);
 }

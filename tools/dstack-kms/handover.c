@@ -40,20 +40,14 @@ static int fill_roots(const kms *k, Kms__KmsKeyResponse *out, dstack_error *err)
 /* ---- evidence for the connection --------------------------------------------------------------
  */
 
-static int channel_report_data(const uint8_t binding[32], bool source,
-                               uint8_t out[DSTACK_REPORT_DATA_SIZE], dstack_error *err) {
-    return dstack_report_data(source ? "kms-handover-source" : "kms-handover-target", NULL,
-                              bytes_of(binding, 32), out, err);
-}
-
-int kms_check_channel(kms *k, dstack_bytes encoded, const uint8_t binding[32], bool source,
+int kms_check_channel(kms *k, dstack_bytes encoded, const uint8_t binding[32], const char *tag,
                       const dstack_identity *expected, dstack_error *err) {
     DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
     DSTACK_AUTO(verified) dstack_verified *verified = NULL;
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     dstack_attestation_options options = kms_judge_options(k, NULL, false, false);
     options.report_data = report_data;
-    int rc = channel_report_data(binding, source, report_data, err);
+    int rc = dstack_report_data(tag, NULL, bytes_of(binding, 32), report_data, err);
     rc = rc != 0 ? rc : dstack_attestation_decode(encoded, &evidence, err);
     rc = rc != 0 ? rc
                  : dstack_attestation_verify(k->trust.verifier, evidence, &options, &verified, err);
@@ -69,11 +63,11 @@ int kms_check_channel(kms *k, dstack_bytes encoded, const uint8_t binding[32], b
     return rc != 0 ? error_prefix(err, rc, "evidence for this connection") : 0;
 }
 
-int kms_make_channel(kms *k, const uint8_t binding[32], bool source, dstack_buf *out,
+int kms_make_channel(kms *k, const uint8_t binding[32], const char *tag, dstack_buf *out,
                      dstack_error *err) {
     DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
-    int rc = channel_report_data(binding, source, report_data, err);
+    int rc = dstack_report_data(tag, NULL, bytes_of(binding, 32), report_data, err);
     rc = rc != 0 ? rc : kms_own_attest(k, report_data, &evidence, err);
     return rc != 0 ? rc : dstack_attestation_encode(evidence, DSTACK_ATTESTATION_V1, out, err);
 }
@@ -94,8 +88,10 @@ static int exchange_channel(rpc_call *call, const dstack_identity *caller, dstac
         return error_set(err, DSTACK_E_UNSUPPORTED, "evidence for this connection needs TLS 1.3");
     }
     int rc = kms_check_channel(k, bytes_of(in->channel_evidence.data, in->channel_evidence.len),
-                               binding, false, caller, err);
-    rc = rc == 0 && kms_has_evidence(k) ? kms_make_channel(k, binding, true, &own, err) : rc;
+                               binding, KMS_CHANNEL_TARGET, caller, err);
+    rc = rc == 0 && kms_has_evidence(k)
+             ? kms_make_channel(k, binding, KMS_CHANNEL_SOURCE, &own, err)
+             : rc;
     if (rc == 0 && own.len > 0) {
         rpc_set_bytes(&out->channel_evidence, bytes_of_buf(&own));
     }
@@ -108,14 +104,13 @@ static int exchange_channel(rpc_call *call, const dstack_identity *caller, dstac
 int kms_get_kms_key(rpc_call *call, dstack_error *err) {
     kms *k = call->app;
     const Kms__GetKmsKeyRequest *in = (Kms__GetKmsKeyRequest *)call->request;
-    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
+    DSTACK_AUTO(kms_asker) kms_asker asker = {0};
     kms_decision decision = {0};
     int rc = kms_authorize_self(k, err);
-    rc = rc != 0
-             ? rc
-             : kms_authorize_caller(call, KMS_BOOT_KMS, in->vm_config, &verified, &decision, err);
-    rc = rc != 0 ? rc : exchange_channel(call, dstack_verified_identity(verified), err);
-    rc = kms_record_call(call, KMS_RECORD_HANDOVER, verified, rc, err);
+    rc = rc != 0 ? rc
+                 : kms_authorize_caller(call, KMS_BOOT_KMS, in->vm_config, &asker, &decision, err);
+    rc = rc != 0 ? rc : exchange_channel(call, dstack_verified_identity(asker.verified), err);
+    rc = kms_record_call(call, KMS_RECORD_HANDOVER, &asker, rc, err);
     return rc != 0 ? rc : fill_roots(k, (Kms__KmsKeyResponse *)call->response, err);
 }
 

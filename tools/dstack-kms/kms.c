@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "service/log.h"
 
+#define EVIDENCE_REMEMBERED 32768
 #define VERSION_TEXT "v" DSTACK_PROJECT_VERSION " (" DSTACK_REVISION ")"
 
 static int open_fetcher(kms *k, dstack_error *err) {
@@ -30,6 +31,11 @@ int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *
     int rc = trust_open(&k->trust, config_str(config, "core.attestation.root_ca.tdx"), bundles,
                         count, insecure, err);
     rc = rc != 0 ? rc : open_fetcher(k, err);
+    rc = rc != 0 ? rc : kms_images_open(k, err);
+    if (rc == 0) {
+        k->freshness = freshness_new(EVIDENCE_REMEMBERED);
+        rc = k->freshness != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
     rc = rc != 0 ? rc : kms_own_open(k, err);
     rc = rc != 0 ? rc : kms_auth_open(&k->auth, config, err);
     return rc != 0 ? rc : kms_learn_self(k, err);
@@ -50,6 +56,8 @@ void kms_close(kms *k) {
     kms_store_clear(&k->store);
     kms_audit_close(k);
     kms_auth_free(k->auth);
+    kms_images_close(k);
+    freshness_free(k->freshness);
     workload_free(k->workload);
     collateral_fetcher_free(k->fetcher);
     trust_clear(&k->trust);

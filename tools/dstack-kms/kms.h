@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "auth.h"
+#include "freshness.h"
 #include "issue.h"
 #include "service/collateral.h"
 #include "service/daemon.h"
@@ -33,6 +34,8 @@ typedef struct kms {
     kms_signer *signer;
     kms_authority authority;
     kms_auth *auth;
+    struct image_store *images; /* NULL: nothing is downloaded */
+    freshness *freshness;
     dstack_buf own_boot_info; /* JSON of the own measured identity; empty without a TEE */
     http_server *server;
     http_tls *tls;
@@ -90,21 +93,43 @@ int kms_authorize_self(kms *k, dstack_error *err);
 int kms_decide_self(kms *k, kms_decision *decision, dstack_error *err);
 
 /* What evidence is judged by. vm_config: the request's, "" for the one inside. */
-dstack_attestation_options kms_judge_options(const kms *k, const char *vm_config, bool boot_time,
+dstack_attestation_options kms_judge_options(kms *k, const char *vm_config, bool boot_time,
                                              bool image);
-/* Policy over verified evidence, then the image check by verify(again), then the release gate. `*out`
- * is whoever asks, once the evidence holds: set on refusals too, for the log. */
 typedef int (*kms_verify_again)(void *user, const dstack_attestation_options *options,
                                 dstack_verified **out, dstack_error *err);
-int kms_authorize(kms *k, kms_boot_kind kind, const char *vm_config, bool boot_time,
-                  kms_verify_again verify, void *user, dstack_verified **verified,
+/* Evidence that is judged, more than once: with and without its image. */
+typedef struct kms_question {
+    kms_verify_again verify;
+    void *user;
+    const dstack_attestation *evidence;
+    int64_t not_before; /* of the certificate around it; 0: there is none */
+    const char *vm_config;
+    bool boot_time;
+} kms_question;
+/* Who asks, as far as it got: `verified` is set once the evidence holds, on refusals too, for the
+ * log. */
+typedef struct kms_asker {
+    dstack_verified *verified;
+    evidence_age age;
+} kms_asker;
+void kms_asker_clear(kms_asker *asker);
+DSTACK_AUTO_DEFINE_CLEAR(kms_asker, kms_asker, kms_asker_clear)
+/* The evidence's age, then the policy, then the image check by question->verify, then the release
+ * gate. */
+int kms_authorize(kms *k, kms_boot_kind kind, const kms_question *question, kms_asker *asker,
                   kms_decision *decision, dstack_error *err);
+/* The images that callers may have (images.c). */
+int kms_images_open(kms *k, dstack_error *err);
+void kms_images_close(kms *k);
+/* A dstack_image_check; user is the kms. */
+int kms_image_check(void *user, const dstack_image_question *question, dstack_anchor *anchor,
+                    uint8_t hash[32], dstack_error *err);
 /* Whether keys may go to this kind of platform at all. */
 int kms_release_gate(const kms *k, dstack_tee_variant variant, dstack_error *err);
 
 /* The same for a caller known by its client certificate. */
 int kms_authorize_caller(const rpc_call *call, kms_boot_kind kind, const char *vm_config,
-                         dstack_verified **verified, kms_decision *decision, dstack_error *err);
+                         kms_asker *asker, kms_decision *decision, dstack_error *err);
 /* rpc_service.attest and what goes with it, for services whose callers show certificates. The app of
  * their calls is the kms. */
 int kms_attest_caller(rpc_call *call, dstack_bytes client_cert, void **identity, dstack_error *err);
@@ -128,6 +153,7 @@ typedef enum kms_record_kind {
 typedef struct kms_record_of {
     kms_record_kind kind;
     const dstack_verified *verified; /* NULL: whoever asked did not get as far as being known */
+    evidence_age age;                /* of the evidence that was judged */
     const uint8_t *requester;        /* 32 bytes, or NULL */
     const uint8_t *evidence;
     const char *peer;    /* for the text log; NULL: none */
@@ -140,8 +166,8 @@ typedef struct kms_record_of {
  * not known go to the text log alone, or anybody could make the other one grow. */
 int kms_record(kms *k, const kms_record_of *record, int rc, dstack_error *err);
 /* The same for a caller known by its client certificate. */
-int kms_record_call(const rpc_call *call, kms_record_kind kind, const dstack_verified *verified,
-                    int rc, dstack_error *err);
+int kms_record_call(const rpc_call *call, kms_record_kind kind, const kms_asker *asker, int rc,
+                    dstack_error *err);
 int kms_hash_evidence(const dstack_attestation *evidence, uint8_t out[32], dstack_error *err);
 /* Opens the log, and puts its newest entries into what is recent. */
 int kms_audit_open(kms *k, dstack_error *err);
@@ -168,11 +194,13 @@ extern const rpc_service kms_setup_service; /* onboard.c */
 /* Root keys for another KMS (handover.c): by the main listener, and by the admin's. */
 int kms_get_kms_key_public(rpc_call *call, dstack_error *err);
 int kms_get_kms_key(rpc_call *call, dstack_error *err);
-/* Evidence that binds the exporter of the connection that carries root keys, by its source or its
- * target: made, and checked to be of the machine that the certificate named. */
-int kms_make_channel(kms *k, const uint8_t binding[32], bool source, dstack_buf *out,
+/* Evidence that binds the exporter of the connection that carries keys, by its source or its target
+ * (tags below): made, and checked to be of the machine that the certificate named. */
+#define KMS_CHANNEL_SOURCE "kms-handover-source"
+#define KMS_CHANNEL_TARGET "kms-handover-target"
+int kms_make_channel(kms *k, const uint8_t binding[32], const char *tag, dstack_buf *out,
                      dstack_error *err);
-int kms_check_channel(kms *k, dstack_bytes encoded, const uint8_t binding[32], bool source,
+int kms_check_channel(kms *k, dstack_bytes encoded, const uint8_t binding[32], const char *tag,
                       const dstack_identity *expected, dstack_error *err);
 
 /* Runs the set-up listener until Finish. 0 when keys exist afterwards; DSTACK_E_STATE when the

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include <dstack/keys.h>
+#include <dstack/kms.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -45,6 +46,35 @@ static const char *root_text(const kms *k) {
     return buf_text((dstack_buf *)&k->authority.root_pem);
 }
 
+/* Evidence made for this very connection is as fresh as can be: the exporter is the nonce. */
+static int check_connection(rpc_call *call, const kms_asker *asker, dstack_error *err) {
+    kms *k = call->app;
+    const Kms__GetAppKeyRequest *in = (Kms__GetAppKeyRequest *)call->request;
+    uint8_t binding[32];
+    if (in->channel_evidence.len == 0) {
+        return 0; /* where it is required, it was asked for before */
+    }
+    if (!http_request_channel_binding(call->http, binding)) {
+        return error_set(err, DSTACK_E_UNSUPPORTED, "evidence for this connection needs TLS 1.3");
+    }
+    return kms_check_channel(k, bytes_of(in->channel_evidence.data, in->channel_evidence.len),
+                             binding, DSTACK_KMS_CHANNEL_TAG,
+                             dstack_verified_identity(asker->verified), err);
+}
+
+static int judge_app(rpc_call *call, kms_asker *asker, kms_decision *decision, dstack_error *err) {
+    const kms *k = call->app;
+    const Kms__GetAppKeyRequest *in = (Kms__GetAppKeyRequest *)call->request;
+    int rc =
+        config_bool(k->config, "core.evidence.require_connection") && in->channel_evidence.len == 0
+            ? error_set(err, DSTACK_E_REFUSED, DSTACK_KMS_NEEDS_CHANNEL)
+            : 0;
+    rc = rc != 0 ? rc
+                 : kms_authorize_caller(call, KMS_BOOT_APP, in->vm_config, asker, decision, err);
+    rc = rc != 0 ? rc : check_connection(call, asker, err);
+    return rc != 0 ? error_prefix(err, rc, "App not allowed") : 0;
+}
+
 static int get_app_key(rpc_call *call, dstack_error *err) {
     kms *k = call->app;
     const Kms__GetAppKeyRequest *in = (Kms__GetAppKeyRequest *)call->request;
@@ -52,28 +82,25 @@ static int get_app_key(rpc_call *call, dstack_error *err) {
     if (in->api_version > 1) {
         return error_set(err, DSTACK_E_UNSUPPORTED, "Unsupported API version: %u", in->api_version);
     }
-    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
+    DSTACK_AUTO(kms_asker) kms_asker asker = {0};
     kms_decision decision = {0};
     int rc = kms_authorize_self(k, err);
-    if (rc == 0) {
-        rc = kms_authorize_caller(call, KMS_BOOT_APP, in->vm_config, &verified, &decision, err);
-        rc = rc != 0 ? error_prefix(err, rc, "App not allowed") : 0;
-    }
-    rc = rc != 0 ? rc : fill_app_keys(k, dstack_verified_identity(verified), out, err);
+    rc = rc != 0 ? rc : judge_app(call, &asker, &decision, err);
+    rc = rc != 0 ? rc : fill_app_keys(k, dstack_verified_identity(asker.verified), out, err);
     if (rc != 0) {
-        return kms_record_call(call, KMS_RECORD_KEYS, verified, rc, err);
+        return kms_record_call(call, KMS_RECORD_KEYS, &asker, rc, err);
     }
     rpc_set_str(&out->ca_cert, root_text(k));
     rpc_set_str(&out->tproxy_app_id, decision.gateway_app_id);
     rpc_set_str(&out->gateway_app_id, decision.gateway_app_id);
-    return kms_record_call(call, KMS_RECORD_KEYS, verified, 0, err);
+    return kms_record_call(call, KMS_RECORD_KEYS, &asker, 0, err);
 }
 
 /* ---- SignCert ---------------------------------------------------------------------------------
  */
 
 typedef struct csr_question {
-    const kms *kms;
+    kms *kms;
     const dstack_csr *csr;
 } csr_question;
 
@@ -107,17 +134,21 @@ static int check_names(const kms *k, const dstack_csr *csr, const dstack_identit
 }
 
 static int sign(kms *k, const Kms__SignCertRequest *in, const dstack_csr *csr,
-                Kms__SignCertResponse *out, dstack_verified **verified, dstack_error *err) {
-    csr_question question = {k, csr};
+                Kms__SignCertResponse *out, kms_asker *asker, dstack_error *err) {
+    csr_question by_csr = {k, csr};
+    const kms_question question = {.verify = verify_csr,
+                                   .user = &by_csr,
+                                   .evidence = dstack_csr_attestation(csr),
+                                   .vm_config = in->vm_config,
+                                   .boot_time = true};
     kms_decision decision = {0};
     DSTACK_AUTO(verified) dstack_verified *present = NULL;
     DSTACK_AUTO(buf) dstack_buf leaf = {0};
     DSTACK_AUTO(buf) dstack_buf app_ca = {0};
-    int rc = kms_authorize(k, KMS_BOOT_APP, in->vm_config, true, verify_csr, &question, verified,
-                           &decision, err);
+    int rc = kms_authorize(k, KMS_BOOT_APP, &question, asker, &decision, err);
     /* What goes into the certificate is what was verified now, not what the request claims. */
     dstack_attestation_options options = kms_judge_options(k, in->vm_config, false, false);
-    rc = rc != 0 ? rc : verify_csr(&question, &options, &present, err);
+    rc = rc != 0 ? rc : verify_csr(&by_csr, &options, &present, err);
     rc = rc != 0 ? rc : check_names(k, csr, dstack_verified_identity(present), &decision, err);
     rc = rc != 0 ? rc
                  : kms_issue_app(&k->authority, csr, dstack_verified_identity(present),
@@ -134,7 +165,7 @@ static int sign_cert(rpc_call *call, dstack_error *err) {
     kms *k = call->app;
     const Kms__SignCertRequest *in = (Kms__SignCertRequest *)call->request;
     DSTACK_AUTO(csr) dstack_csr *csr = NULL;
-    DSTACK_AUTO(verified) dstack_verified *verified = NULL;
+    DSTACK_AUTO(kms_asker) kms_asker asker = {0};
     int rc = kms_authorize_self(k, err);
     if (rc == 0 && in->api_version != 1 && in->api_version != 2) {
         rc = error_set(err, DSTACK_E_UNSUPPORTED, "Unsupported API version: %u", in->api_version);
@@ -146,13 +177,14 @@ static int sign_cert(rpc_call *call, dstack_error *err) {
             rc == DSTACK_E_CRYPTO ? "Failed to verify csr signature" : "Failed to parse csr";
         rc = rc != 0 ? error_prefix(err, rc, "%s", step) : 0;
     }
-    rc = rc != 0 ? rc : sign(k, in, csr, (Kms__SignCertResponse *)call->response, &verified, err);
+    rc = rc != 0 ? rc : sign(k, in, csr, (Kms__SignCertResponse *)call->response, &asker, err);
     uint8_t requester[32], evidence[32];
     kms_record_of record = {.kind = KMS_RECORD_CERTIFICATE,
-                            .verified = verified,
+                            .verified = asker.verified,
+                            .age = asker.age,
                             .peer = http_request_peer(call->http)->address,
                             .request = http_request_id(call->http)};
-    if (verified != NULL) {
+    if (asker.verified != NULL) {
         hash_sha256(dstack_csr_spki(csr), requester);
         int hashed = kms_hash_evidence(dstack_csr_attestation(csr), evidence, err);
         rc = rc != 0 ? rc : hashed;

@@ -220,7 +220,7 @@ static int ask_keys(source *s, http_client *client, const char *token, Kms__KmsK
     ProtobufCMessage *answer = NULL;
     uint8_t binding[32];
     bool bound = http_client_channel_binding(client, binding, NULL) == 0;
-    int rc = bound ? kms_make_channel(k, binding, false, &evidence, err) : 0;
+    int rc = bound ? kms_make_channel(k, binding, KMS_CHANNEL_TARGET, &evidence, err) : 0;
     char *header = rc == 0 && token[0] != 0 ? authorization(token, err) : NULL;
     if (rc == 0 && token[0] != 0 && header == NULL) {
         rc = err != NULL ? (int)err->status : DSTACK_E_ARGUMENT;
@@ -238,8 +238,8 @@ static int ask_keys(source *s, http_client *client, const char *token, Kms__KmsK
     bool told = rc == 0 && (*out)->channel_evidence.len > 0;
     if (told && bound) {
         rc = kms_check_channel(
-            k, bytes_of((*out)->channel_evidence.data, (*out)->channel_evidence.len), binding, true,
-            dstack_verified_identity(s->verified), err);
+            k, bytes_of((*out)->channel_evidence.data, (*out)->channel_evidence.len), binding,
+            KMS_CHANNEL_SOURCE, dstack_verified_identity(s->verified), err);
     } else if (rc == 0 && config_bool(k->config, "core.onboard.require_channel_evidence")) {
         rc = error_set(err, DSTACK_E_REFUSED, "Source KMS gives no evidence for this connection");
     }

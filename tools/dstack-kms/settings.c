@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "service/collateral_watch.h"
+#include "service/image_store.h"
 
 static const config_key keys[] = {
     {"rpc.address", CONFIG_STR, "0.0.0.0", "IP address of the main listener (TLS)"},
@@ -50,7 +51,18 @@ static const config_key keys[] = {
     {"core.auth_api.webhook.timeout", CONFIG_DURATION, "5s", "of one question"},
     {"core.auth_api.dev.gateway_app_id", CONFIG_STR, "any", "what type dev answers"},
     {"core.image.cache_dir", CONFIG_PATH, "/usr/share/dstack/images",
-     "what ClearImageCache clears"},
+     "where downloaded images are kept; what ClearImageCache clears"},
+    {"core.image.download_url", CONFIG_STR, "",
+     "where images are fetched by their hash, with " IMAGE_STORE_PLACE "; empty: nowhere"},
+    {"core.image.download_timeout", CONFIG_DURATION, "2m", "for one image, waiting included"},
+    {"core.image.download_max", CONFIG_SIZE, "2G", "largest archive"},
+    {"core.image.unpacked_max", CONFIG_SIZE, "4G", "largest content of one"},
+    {"core.image.keep", CONFIG_INT, "16", "images kept in the cache"},
+    {"core.image.downloads", CONFIG_INT, "2", "downloads at a time"},
+    {"core.evidence.max_age", CONFIG_DURATION, "24h",
+     "how old evidence may be by its certificate, its first use or its signed time; never: any"},
+    {"core.evidence.require_connection", CONFIG_BOOL, "false",
+     "app keys only with evidence made for the very connection"},
     {"core.site_name", CONFIG_STR, "", "told by GetAttestationInfo"},
     {"core.admin.enabled", CONFIG_BOOL, "false", "serve the admin methods"},
     {"core.admin.address", CONFIG_STR, "127.0.0.1", "IP address of the admin listener"},
@@ -86,6 +98,27 @@ static int check_type(const service_config *config, dstack_error *err) {
     return 0;
 }
 
+static int check_images(const service_config *config, dstack_error *err) {
+    const char *url = config_str(config, "core.image.download_url");
+    bool fetched = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
+    if (url[0] != 0 && (!fetched || strstr(url, IMAGE_STORE_PLACE) == NULL)) {
+        return error_set(
+            err, DSTACK_E_FORMAT,
+            "core.image.download_url must be an http or https URL with " IMAGE_STORE_PLACE);
+    }
+    if (config_duration_ms(config, "core.image.download_timeout") <= 0) {
+        return error_set(err, DSTACK_E_FORMAT, "core.image.download_timeout must have an end");
+    }
+    static const char *const counts[] = {"core.image.keep", "core.image.downloads"};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        int64_t count = config_int(config, counts[i]);
+        if (count < 1 || count > 4096) {
+            return error_set(err, DSTACK_E_FORMAT, "%s must be 1 to 4096", counts[i]);
+        }
+    }
+    return 0;
+}
+
 static int check_ports(const service_config *config, dstack_error *err) {
     static const char *const ports[] = {"rpc.port", "core.onboard.port", "core.admin.port"};
     for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
@@ -100,6 +133,7 @@ static int check_ports(const service_config *config, dstack_error *err) {
 int kms_settings_check(const service_config *config, bool insecure_dev, dstack_error *err) {
     int rc = check_type(config, err);
     rc = rc != 0 ? rc : check_ports(config, err);
+    rc = rc != 0 ? rc : check_images(config, err);
     rc = rc != 0 ? rc : config_collateral_renewal_check(config, "core.attestation.renewal", err);
     if (rc != 0) {
         return rc;
