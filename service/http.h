@@ -53,6 +53,10 @@ dstack_bytes http_request_body(const http_request *request);
 /* The body was longer than allowed and was dropped (only routes with HTTP_ROUTE_TAKES_OVERSIZE). */
 bool http_request_oversize(const http_request *request);
 const http_peer *http_request_peer(const http_request *request);
+/* A descriptor of the very process that opened this unix connection (SO_PEERPIDFD, Linux 6.5), to be
+ * closed by the caller: its pid may have become another process's since. -1 for other peers, on older
+ * kernels, and when the process is gone. */
+int http_request_peer_pidfd(const http_request *request);
 /* DER of the client's leaf certificate, empty when none was shown. The handshake has proved that
  * the peer holds its key; who that is, is for the handler to decide. */
 dstack_bytes http_request_client_cert(const http_request *request);

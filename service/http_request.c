@@ -2,6 +2,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <dstack/tls.h>
 
@@ -216,6 +217,20 @@ dstack_bytes http_request_body(const http_request *request) {
 
 const http_peer *http_request_peer(const http_request *request) {
     return &request->connection->peer;
+}
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* asm-generic/socket.h, which older C libraries do not have */
+#endif
+
+int http_request_peer_pidfd(const http_request *request) {
+    const http_connection *connection = request->connection;
+    int pidfd = -1;
+    socklen_t size = sizeof pidfd;
+    return connection->fd >= 0 && connection->peer.kind == HTTP_PEER_UNIX &&
+                   getsockopt(connection->fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0
+               ? pidfd
+               : -1;
 }
 
 /* Copies the peer's chain once per connection: DER certificates one after another. */

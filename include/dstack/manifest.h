@@ -35,6 +35,24 @@ typedef struct dstack_verity_volume {
     const char *target; /**< Absolute path. */
 } dstack_verity_volume;
 
+/** Longest name of a compose service that a key policy takes. */
+#define DSTACK_SERVICE_NAME_MAX 128
+
+/**
+ * What a service may ask the guest agent for. A pattern is the name itself, or a beginning with a
+ * `*` behind it.
+ */
+typedef struct dstack_key_grant {
+    const char *service;      /**< NULL for the services that no grant names. */
+    const char *const *paths; /**< Patterns of GetKey and the legacy calls that derive keys. */
+    size_t path_count;
+    const char *const *domains; /**< Patterns of GetKey of API version 1. */
+    size_t domain_count;
+    bool sign;         /**< Sign. */
+    bool certificates; /**< GetTlsKey, IssueCert: certificates in the app's name. */
+    bool attest;       /**< Quotes and attestations over data of the caller's choice. */
+} dstack_key_grant;
+
 typedef enum dstack_tristate { DSTACK_UNSET, DSTACK_FALSE, DSTACK_TRUE } dstack_tristate;
 
 /**
@@ -86,6 +104,10 @@ typedef struct dstack_manifest_fields {
     const char *health_status_file;
     uint8_t gpu_policy_hash[32]; /**< SHA-256 of the RFC 8785 form of gpu_policy, {} if absent. */
     bool gpu_attest;             /**< Default true. */
+    bool has_key_policy;         /**< Without one, every caller may ask for everything. */
+    const dstack_key_grant *key_grants;
+    size_t key_grant_count;
+    dstack_key_grant key_others; /**< For services without a grant of their own; default nothing. */
 
     uint8_t compose_hash[32];   /**< SHA-256 of the file's bytes. */
     uint8_t default_app_id[20]; /**< Its first 20 bytes. */
@@ -103,6 +125,14 @@ DSTACK_API const dstack_manifest_fields *dstack_manifest_get(const dstack_manife
  * images not pinned by digest, ... */
 DSTACK_API size_t dstack_manifest_warning_count(const dstack_manifest *manifest);
 DSTACK_API const char *dstack_manifest_warning(const dstack_manifest *manifest, size_t index);
+
+/** What a service may ask for: its own grant, or that of all others. `service` NULL: of a caller that
+ * is no service. NULL when the manifest has no key policy. */
+DSTACK_API const dstack_key_grant *dstack_manifest_key_grant(const dstack_manifest *manifest,
+                                                             const char *service);
+/** Whether one of the patterns is for this path or domain, byte by byte. */
+DSTACK_API bool dstack_key_name_matches(const char *const *patterns, size_t count,
+                                        dstack_bytes name);
 
 /** What the running system is, for requirements. */
 typedef struct dstack_manifest_host {

@@ -46,10 +46,10 @@ static char *scalar(struct fy_node *node) {
     return text == NULL || memchr(text, 0, len) != NULL ? NULL : strndup(text, len);
 }
 
-int manifest_each_image(dstack_bytes compose,
-                        int (*each)(void *user, const char *service, const char *image,
-                                    dstack_error *err),
-                        void *user, dstack_error *err) {
+int manifest_each_service(dstack_bytes compose,
+                          int (*each)(void *user, const char *service, const char *image,
+                                      dstack_error *err),
+                          void *user, dstack_error *err) {
     if (compose.len > COMPOSE_MAX) {
         return error_set(err, DSTACK_E_LIMIT, "the compose text is larger than %zu bytes",
                          COMPOSE_MAX);
@@ -82,19 +82,17 @@ int manifest_each_image(dstack_bytes compose,
         DSTACK_AUTO(str) char *name = scalar(fy_node_pair_key(pair));
         DSTACK_AUTO(str)
         char *image = scalar(fy_node_mapping_lookup_by_string(service, "image", FY_NT));
-        if (image != NULL) {
-            rc = each(user, name == NULL ? "?" : name, image, err);
-        }
+        rc = each(user, name == NULL ? "?" : name, image, err);
     }
     return rc;
 }
 
 #else
 
-int manifest_each_image(dstack_bytes compose,
-                        int (*each)(void *user, const char *service, const char *image,
-                                    dstack_error *err),
-                        void *user, dstack_error *err) {
+int manifest_each_service(dstack_bytes compose,
+                          int (*each)(void *user, const char *service, const char *image,
+                                      dstack_error *err),
+                          void *user, dstack_error *err) {
     return error_set(err, DSTACK_E_UNSUPPORTED, "this build has no YAML parser");
 }
 

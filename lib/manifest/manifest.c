@@ -23,6 +23,7 @@ void dstack_manifest_free(dstack_manifest *m) {
     free(m->platforms);
     free(m->ports);
     free(m->verity_volumes);
+    manifest_key_policy_clear(m);
     dstack_buf_clear(&m->key_provider_id);
     for (size_t i = 0; i < m->warning_count; i++) {
         free(m->warnings[i]);
@@ -60,7 +61,7 @@ int manifest_warn(dstack_manifest *m, dstack_error *err, const char *fmt, ...) {
 
 static int judge_image(void *user, const char *service, const char *image, dstack_error *err) {
     dstack_manifest *m = user;
-    if (manifest_image_is_pinned(image)) {
+    if (image == NULL || manifest_image_is_pinned(image)) {
         return 0;
     }
     if (m->fields.require_pinned_images) {
@@ -79,7 +80,7 @@ static int judge_images(dstack_manifest *m, dstack_error *err) {
         return 0;
     }
     dstack_error why = {0};
-    int rc = manifest_each_image(bytes_of_str(compose), judge_image, m, &why);
+    int rc = manifest_each_service(bytes_of_str(compose), judge_image, m, &why);
     if (rc == DSTACK_E_REFUSED || rc == DSTACK_E_MEMORY ||
         (rc != 0 && m->fields.require_pinned_images)) {
         return error_set(err, rc, "%s", why.message);
@@ -109,6 +110,9 @@ static int judge(dstack_manifest *m, dstack_error *err) {
     int rc = check_rules(&m->fields, err);
     if (rc == 0 && m->fields.no_instance_id && m->fields.key_provider != DSTACK_KEY_PROVIDER_NONE) {
         rc = manifest_warn(m, err, "no_instance_id: all instances of this app share one disk key");
+    }
+    if (rc == 0) {
+        rc = manifest_judge_key_policy(m, err);
     }
     return rc == 0 ? judge_images(m, err) : rc;
 }

@@ -11,8 +11,8 @@
 
 #define LAUNCH_TOKEN_MIN 32
 
-static int check_keys(const json_t *object, const char *where, const char *const *known,
-                      dstack_error *err) {
+int manifest_check_keys(const json_t *object, const char *where, const char *const *known,
+                        dstack_error *err) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)object, key, value) {
@@ -38,7 +38,7 @@ static int read_gpu_policy(const json_t *policy, dstack_manifest_fields *f, dsta
         }
         const char *rego = NULL;
         bool flag = false;
-        rc = check_keys(policy, "gpu_policy", known, err);
+        rc = manifest_check_keys(policy, "gpu_policy", known, err);
         if (rc == 0) {
             rc = json_bool_or(policy, "attest_gpu", true, &f->gpu_attest, err);
         }
@@ -83,8 +83,9 @@ static int read_os_and_platforms(dstack_manifest *m, const json_t *requirements,
 
 int manifest_read_requirements(dstack_manifest *m, dstack_error *err) {
     static const char *const known[] = {
-        "os_version", "platforms",    "tdx_measure_acpi_tables", "launch_token_hash",
-        "gpu_policy", "health_check", "health_status_file",      NULL};
+        "os_version",         "platforms",  "tdx_measure_acpi_tables",
+        "launch_token_hash",  "gpu_policy", "health_check",
+        "health_status_file", "key_policy", NULL};
     dstack_manifest_fields *f = &m->fields;
     const json_t *requirements = member(m->json, "requirements");
     if (requirements == NULL) {
@@ -95,7 +96,7 @@ int manifest_read_requirements(dstack_manifest *m, dstack_error *err) {
     }
     f->has_requirements = true;
     bool acpi = false;
-    int rc = check_keys(requirements, "requirements", known, err);
+    int rc = manifest_check_keys(requirements, "requirements", known, err);
     if (rc == 0) {
         rc = read_os_and_platforms(m, requirements, err);
     }
@@ -115,6 +116,9 @@ int manifest_read_requirements(dstack_manifest *m, dstack_error *err) {
     }
     if (rc == 0) {
         rc = json_str_or(requirements, "health_status_file", NULL, &f->health_status_file, err);
+    }
+    if (rc == 0) {
+        rc = manifest_read_key_policy(m, member(requirements, "key_policy"), err);
     }
     return rc == 0 ? read_gpu_policy(member(requirements, "gpu_policy"), f, err) : rc;
 }

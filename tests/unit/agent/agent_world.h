@@ -16,9 +16,11 @@
 #include "evidence.h"
 #include "keys/local_keys.h"
 
+#ifndef MANIFEST
 #define MANIFEST                                                                                   \
     "{\"manifest_version\":2,\"name\":\"t\",\"runner\":\"docker-compose\","                        \
     "\"docker_compose_file\":\"services: {}\",\"secure_time\":false%s}"
+#endif
 
 typedef struct world {
     sim_fixture sim;
@@ -70,7 +72,7 @@ static inline void world_begin(world *w, const char *more) {
     snprintf(w->keys, sizeof w->keys, "%s/keys", w->dir);
     snprintf(w->compose, sizeof w->compose, "%s/compose", w->dir);
     snprintf(w->config, sizeof w->config, "%s/config", w->dir);
-    char manifest[512];
+    char manifest[1024];
     snprintf(manifest, sizeof manifest, MANIFEST, more);
     put_text(w->compose, manifest);
     put_text(w->config, "{\"vm_config\":\"{}\"}");

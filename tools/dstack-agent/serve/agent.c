@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "evidence.h"
+#include "serve/caller.h"
+#include "serve/engine.h"
 #include "serve/shared_evidence.h"
 
 static int text_load(const char *path, size_t limit, char **out, dstack_error *err) {
@@ -65,7 +67,12 @@ static int files_load(agent *a, const agent_files *files, dstack_error *err) {
     }
     a->app = dstack_manifest_get(a->manifest);
     a->vm_config = strdup(a->config.vm_config);
-    return a->vm_config == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory") : 0;
+    if (a->app->has_key_policy) {
+        a->callers = caller_book_new("/proc", ENGINE_SOCKET_PATH);
+    }
+    return a->vm_config == NULL || (a->app->has_key_policy && a->callers == NULL)
+               ? error_set(err, DSTACK_E_MEMORY, "out of memory")
+               : 0;
 }
 
 int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, bool insecure_dev,
@@ -109,6 +116,7 @@ void agent_free(agent *a) {
     dstack_buf_clear(&a->public_evidence.body);
     dstack_app_key_clear(&a->sign_keys[0]);
     dstack_app_key_clear(&a->sign_keys[1]);
+    caller_book_free(a->callers);
     dstack_ca_free(a->ca);
     app_keys_clear(&a->keys);
     sys_config_clear(&a->config);

@@ -45,6 +45,7 @@ typedef struct agent {
     void (*shutdown)(void); /* begins to power off and returns; NULL: there is nothing to */
     dstack_ca *ca;          /* the app's own; NULL: the KMS signs */
     cert_client certs;
+    struct caller_book *callers; /* NULL: no key policy to hold them to; see caller.h */
 
     pthread_mutex_t sign_lock;
     dstack_app_key sign_keys[2]; /* secp256k1 and ed25519; no secret until the first use */

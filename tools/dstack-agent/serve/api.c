@@ -4,6 +4,7 @@
 #include "guest_v0.pb-c.h"
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
+#include "serve/guard.h"
 #include "serve/pages.h"
 
 #define V0(name) &dstack_guest__##name##__descriptor
@@ -80,6 +81,9 @@ static void dispatch(http_request *request, http_response *response, void *user,
 static bool answers_at_once(const http_request *request, const agent *a,
                             const rpc_service *service) {
     const char *name = http_request_capture(request, 0);
+    if (guard_waits(request, a)) {
+        return false;
+    }
     return a->evidence_at_once || rpc_is_quick(request, service) ||
            (agent_info_is_known(a) && name != NULL && strcmp(name, "Info") == 0);
 }

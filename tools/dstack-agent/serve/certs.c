@@ -13,6 +13,7 @@
 #include "guest_v0.pb-c.h"
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
+#include "serve/guard.h"
 #include "serve/shared_evidence.h"
 
 /* 9999-12-31T23:59:59Z: the last moment a certificate can state (RFC 5280, section 4.1.2.5). */
@@ -105,11 +106,12 @@ static void answer_fill(const dstack_secret *key, const cert_chain *chain, char 
     }
 
 /* A certificate for a fresh key, into the fields of either answer. */
-static int issue_fresh(agent *a, const issue *what, char **key_field, size_t *count, char ***items,
-                       dstack_error *err) {
+static int issue_fresh(rpc_call *call, const issue *what, char **key_field, size_t *count,
+                       char ***items, dstack_error *err) {
     DSTACK_AUTO(secret) dstack_secret *key = NULL;
     DSTACK_AUTO(cert_chain) cert_chain chain = {0};
-    int rc = issue_run(a, what, &key, &chain, NULL, err);
+    int rc = guard_right_of(call, GUARD_CERTIFICATES, err);
+    rc = rc != 0 ? rc : issue_run(call->app, what, &key, &chain, NULL, err);
     if (rc == 0) {
         answer_fill(key, &chain, key_field, count, items);
     }
@@ -120,16 +122,16 @@ int v0_get_tls_key(rpc_call *call, dstack_error *err) {
     const DstackGuest__GetTlsKeyArgs *args = (const void *)call->request;
     DstackGuest__GetTlsKeyResponse *out = (void *)call->response;
     const issue what = {.spec = SPEC_OF(args), .form = DSTACK_ATTESTATION_LEGACY_CHOICE};
-    return issue_fresh(call->app, &what, &out->key, &out->n_certificate_chain,
-                       &out->certificate_chain, err);
+    return issue_fresh(call, &what, &out->key, &out->n_certificate_chain, &out->certificate_chain,
+                       err);
 }
 
 int v1_issue_cert(rpc_call *call, dstack_error *err) {
     const Dstack__Guest__V1__IssueCertRequest *args = (const void *)call->request;
     Dstack__Guest__V1__IssueCertResponse *out = (void *)call->response;
     const issue what = {.spec = SPEC_OF(args), .form = DSTACK_ATTESTATION_V1};
-    return issue_fresh(call->app, &what, &out->key, &out->n_certificate_chain,
-                       &out->certificate_chain, err);
+    return issue_fresh(call, &what, &out->key, &out->n_certificate_chain, &out->certificate_chain,
+                       err);
 }
 
 /* A P-256 key that is the same wherever the app runs. */
@@ -161,7 +163,11 @@ int tappd_derive_key(rpc_call *call, dstack_error *err) {
     DstackGuest__GetTlsKeyResponse *out = (void *)call->response;
     DSTACK_AUTO(secret) dstack_secret *key = NULL;
     DSTACK_AUTO(cert_chain) cert_chain chain = {0};
-    int rc = derived_key(call->app, args->path, args->random_seed, &key, err);
+    int rc = guard_right_of(call, GUARD_CERTIFICATES, err);
+    if (rc == 0 && !args->random_seed) {
+        rc = guard_path(call, args->path, err);
+    }
+    rc = rc != 0 ? rc : derived_key(call->app, args->path, args->random_seed, &key, err);
     if (rc != 0) {
         return rc;
     }

@@ -10,5 +10,7 @@
 
 /* All containers, running or not, as the engine's JSON array; the caller owns it. */
 int engine_containers(const char *socket, json_t **out, dstack_error *err);
+/* One container by its full id, as a JSON object; the caller owns it. */
+int engine_container(const char *socket, const char *id, json_t **out, dstack_error *err);
 
 #endif

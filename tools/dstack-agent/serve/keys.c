@@ -14,6 +14,7 @@
 #include "guest_v0.pb-c.h"
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
+#include "serve/guard.h"
 #include "serve/quotes.h"
 
 DSTACK_AUTO_DEFINE_CLEAR(app_key, dstack_app_key, dstack_app_key_clear)
@@ -76,7 +77,8 @@ int v0_get_key(rpc_call *call, dstack_error *err) {
     const DstackGuest__GetKeyArgs *args = (const void *)call->request;
     DstackGuest__GetKeyResponse *out = (void *)call->response;
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
-    int rc = v0_derive(a, args->path, args->purpose, args->algorithm, &key, err);
+    int rc = guard_path(call, args->path, err);
+    rc = rc != 0 ? rc : v0_derive(a, args->path, args->purpose, args->algorithm, &key, err);
     if (rc != 0) {
         return rc;
     }
@@ -92,7 +94,8 @@ int tappd_derive_k256_key(rpc_call *call, dstack_error *err) {
     const DstackGuest__GetKeyArgs *args = (const void *)call->request;
     DstackGuest__DeriveK256KeyResponse *out = (void *)call->response;
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
-    int rc = v0_derive(a, args->path, args->purpose, args->algorithm, &key, err);
+    int rc = guard_path(call, args->path, err);
+    rc = rc != 0 ? rc : v0_derive(a, args->path, args->purpose, args->algorithm, &key, err);
     if (rc != 0) {
         return rc;
     }
@@ -122,8 +125,9 @@ int v1_get_key(rpc_call *call, dstack_error *err) {
                          args->algorithm);
     }
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
-    int rc =
-        dstack_app_key_derive_v1(a->keys.k256_key, bytes_of_str(args->domain), kind, &key, err);
+    dstack_bytes domain = bytes_of_str(args->domain);
+    int rc = guard_domain(call, domain, err);
+    rc = rc != 0 ? rc : dstack_app_key_derive_v1(a->keys.k256_key, domain, kind, &key, err);
     if (rc != 0) {
         return rc;
     }
@@ -184,7 +188,8 @@ int v0_sign(rpc_call *call, dstack_error *err) {
     sign_kind kind = SIGN_K256;
     uint8_t signature[64];
     int rc;
-    if ((rc = sign_kind_of(args->algorithm, &kind, err)) != 0 ||
+    if ((rc = guard_right_of(call, GUARD_SIGN, err)) != 0 ||
+        (rc = sign_kind_of(args->algorithm, &kind, err)) != 0 ||
         (rc = sign_key(a, kind == SIGN_ED25519, &key, err)) != 0 ||
         (rc = sign_with(key, kind, view_of(args->data), signature, err)) != 0) {
         return rc;

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "evidence.h"
 #include "guest_v1.pb-c.h"
+#include "serve/guard.h"
 
 #define GPU_EVIDENCE_FILE "/run/nvidia-gpu-attestation/attestation.out"
 #define GPU_EVIDENCE_MAX ((size_t)16 << 20)
@@ -86,7 +87,8 @@ static int pad(ProtobufCBinaryData given, uint8_t out[DSTACK_REPORT_DATA_SIZE], 
 int v0_get_quote(rpc_call *call, dstack_error *err) {
     const DstackGuest__RawQuoteArgs *args = (const void *)call->request;
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
-    int rc = pad(args->report_data, report_data, "Report data is too long", err);
+    int rc = guard_right_of(call, GUARD_ATTEST, err);
+    rc = rc != 0 ? rc : pad(args->report_data, report_data, "Report data is too long", err);
     return rc != 0 ? rc : quote_answer(call->app, report_data, (void *)call->response, err);
 }
 
@@ -97,7 +99,8 @@ int v0_attest(rpc_call *call, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf encoded = {0};
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     int rc;
-    if ((rc = pad(args->report_data, report_data, "Report data is too long", err)) != 0) {
+    if ((rc = guard_right_of(call, GUARD_ATTEST, err)) != 0 ||
+        (rc = pad(args->report_data, report_data, "Report data is too long", err)) != 0) {
         return rc;
     }
     if ((rc = shared_evidence_get(call->app, report_data, &evidence, err)) != 0 ||
@@ -131,7 +134,8 @@ int v1_attest(rpc_call *call, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf encoded = {0};
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     int rc;
-    if ((rc = pad(args->report_data, report_data, "report data is too long", err)) != 0 ||
+    if ((rc = guard_right_of(call, GUARD_ATTEST, err)) != 0 ||
+        (rc = pad(args->report_data, report_data, "report data is too long", err)) != 0 ||
         (rc = shared_evidence_get(call->app, report_data, &evidence, err)) != 0 ||
         (rc = dstack_attestation_encode(shared_evidence_peek(evidence), DSTACK_ATTESTATION_V1,
                                         &encoded, err)) != 0) {
@@ -146,6 +150,10 @@ int v1_attest(rpc_call *call, dstack_error *err) {
 
 int v1_attest_gpu(rpc_call *call, dstack_error *err) {
     const Dstack__Guest__V1__AttestGpuRequest *args = (const void *)call->request;
+    int rc = guard_right_of(call, GUARD_ATTEST, err);
+    if (rc != 0) {
+        return rc;
+    }
     if (args->nonce.len != 32) {
         return error_set(err, DSTACK_E_ARGUMENT,
                          "GPU attestation failed: nonce must be exactly 32 bytes, got %zu",
@@ -163,6 +171,10 @@ static int tappd_quote(rpc_call *call, ProtobufCBinaryData data, const char *alg
     DSTACK_AUTO(shared_evidence) shared_evidence *evidence = NULL;
     DSTACK_AUTO(buf) dstack_buf log = {0};
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    int rc = guard_right_of(call, GUARD_ATTEST, err);
+    if (rc != 0) {
+        return rc;
+    }
     bool raw = strcmp(algorithm, "raw") == 0;
     const char *effective = algorithm[0] == '\0' ? "sha512" : algorithm;
     const char *tag = raw ? "" : prefix[0] == '\0' ? "app-data" : prefix;
@@ -170,7 +182,7 @@ static int tappd_quote(rpc_call *call, ProtobufCBinaryData data, const char *alg
         return error_set(err, DSTACK_E_ARGUMENT,
                          raw ? "invalid content length" : "invalid hash algorithm");
     }
-    int rc = take(a, report_data, &evidence, &log, err);
+    rc = take(a, report_data, &evidence, &log, err);
     if (rc != 0) {
         return rc;
     }
