@@ -77,7 +77,22 @@ typedef struct dstack_tpm_options {
     size_t crl_count;               /**< At most DSTACK_TPM_MAX_CERTS. */
     dstack_bytes root_crl;          /**< The root's own list, or empty. */
     const dstack_bytes *extra_data; /**< Must have been signed; NULL: any. */
+    bool
+        need_crls; /**< Refuse when a certificate of the path names a distribution point and none of
+                       the lists is its issuer's. */
 } dstack_tpm_options;
+
+/** What a path needs beside the quote, DER; owned. Zero-initialise. */
+typedef struct dstack_tpm_collateral {
+    dstack_buf chain[DSTACK_TPM_MAX_CERTS]; /**< Intermediates. */
+    size_t chain_count;
+    dstack_buf crls[DSTACK_TPM_MAX_CERTS];
+    size_t crl_count;
+    dstack_buf root_crl; /**< May be empty. */
+} dstack_tpm_collateral;
+
+/** Releases and zeroes. Accepts NULL. */
+DSTACK_API void dstack_tpm_collateral_clear(dstack_tpm_collateral *collateral);
 
 /** What was verified: a plain value. */
 typedef struct dstack_tpm_verdict {

@@ -10,6 +10,7 @@
 #include "crypto/hash.h"
 #include "crypto/rsa.h"
 #include "verify/tpm/google_root.h"
+#include "verify/tpm/tpm.h"
 #include "x509/chain.h"
 #include "x509/der.h"
 
@@ -136,10 +137,18 @@ static int check_signature(const dstack_tpm_quote *quote, const x509_cert *ak, d
     return error_prefix(err, rc, "signature verification failed");
 }
 
+int tpm_check_signature(const dstack_tpm_quote *quote, dstack_error *err) {
+    x509_cert ak;
+    int rc = error_prefix(err, x509_cert_parse(&ak, quote->ak_cert, err), "AK");
+    return rc == 0 ? check_signature(quote, &ak, err) : rc;
+}
+
 /* ---- path ---- */
 
-/* A list of an issuer that is not on the path is nobody's here. */
-static int check_crl(dstack_bytes der, const tpm_chain *chain, int64_t now, dstack_error *err) {
+/* A list of an issuer that is not on the path is nobody's here. *judged: bit i is set for
+ * certificate i of the path when the list is its issuer's. */
+static int check_crl(dstack_bytes der, const tpm_chain *chain, int64_t now, unsigned *judged,
+                     dstack_error *err) {
     x509_crl crl;
     int rc = x509_crl_parse_bare(&crl, der, err);
     for (size_t i = 0; rc == 0 && i + 1 < chain->path.count; i++) {
@@ -147,6 +156,7 @@ static int check_crl(dstack_bytes der, const tpm_chain *chain, int64_t now, dsta
         if (!bytes_equal(crl.issuer, issuer->subject)) {
             continue;
         }
+        *judged |= 1U << i;
         rc = x509_chain_check_crl(&crl, issuer, now, err);
         if (rc == 0 && x509_crl_contains(&crl, cert->serial, NULL)) {
             rc = error_set(err, DSTACK_E_X509_REVOKED, "a certificate of the path is revoked");
@@ -163,6 +173,26 @@ static int check_root_crl(dstack_bytes der, const x509_cert *root, int64_t now, 
         rc = error_set(err, DSTACK_E_X509_REVOKED, "the root is revoked");
     }
     return error_prefix(err, rc, "root CRL");
+}
+
+/* RFC 5280, section 4.2.1.13: who names where its revocation is told wants to be looked up. */
+static int check_revocation(const dstack_tpm_options *options, const tpm_chain *chain,
+                            dstack_error *err) {
+    const dstack_bytes distribution_points = DER_OID_BYTES(0x55, 0x1d, 0x1f);
+    unsigned judged = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < options->crl_count; i++) {
+        rc = check_crl(options->crls[i], chain, options->now, &judged, err);
+    }
+    for (size_t i = 0; rc == 0 && options->need_crls && i + 1 < chain->path.count; i++) {
+        if ((judged >> i & 1) == 0 &&
+            x509_cert_extension(chain->path.certs[i], distribution_points) != NULL) {
+            rc =
+                error_set(err, DSTACK_E_X509_PATH,
+                          "no revocation list for certificate %zu of the path, which names one", i);
+        }
+    }
+    return rc;
 }
 
 static int check_path(const dstack_tpm_quote *quote, const dstack_tpm_options *options,
@@ -183,13 +213,23 @@ static int check_path(const dstack_tpm_quote *quote, const dstack_tpm_options *o
     rc = rc == 0 ? x509_chain_verify(&chain->ak, chain->pool, options->chain_count, &chain->root,
                                      &how, &chain->path, err)
                  : rc;
-    for (size_t i = 0; rc == 0 && i < options->crl_count; i++) {
-        rc = check_crl(options->crls[i], chain, options->now, err);
-    }
+    rc = rc == 0 ? check_revocation(options, chain, err) : rc;
     if (rc == 0 && options->root_crl.len > 0) {
         rc = check_root_crl(options->root_crl, &chain->root, options->now, err);
     }
     return error_prefix(err, rc, "AK certificate chain verification error");
+}
+
+void dstack_tpm_collateral_clear(dstack_tpm_collateral *collateral) {
+    if (collateral == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < DSTACK_TPM_MAX_CERTS; i++) {
+        dstack_buf_clear(&collateral->chain[i]);
+        dstack_buf_clear(&collateral->crls[i]);
+    }
+    dstack_buf_clear(&collateral->root_crl);
+    *collateral = (dstack_tpm_collateral){0};
 }
 
 int dstack_tpm_verify(const dstack_tpm_quote *quote, const dstack_tpm_options *options,
