@@ -28,6 +28,8 @@ struct dstack_policy;
 struct dstack_quote_report;
 struct dstack_nitro_verdict;
 struct dstack_snp_verdict;
+struct dstack_tpm_collateral;
+struct dstack_tpm_verdict;
 struct dstack_verifier;
 
 /** Bytes of report data that evidence binds. */
@@ -325,6 +327,9 @@ typedef struct dstack_image_question {
     const uint8_t *host_data;          /**< SEV-SNP: 32 bytes. */
     const uint8_t *image_hash;   /**< Nitro Enclave: SHA-256(PCR0 ‖ PCR1 ‖ PCR2), 32 bytes. */
     const uint8_t *boot_pcrs[3]; /**< NitroTPM: PCR4, PCR7, PCR12, 48 bytes each. */
+    const uint8_t *gcp_pcr0;     /**< GCP: SHA-256 PCR0, the firmware: 32 bytes. */
+    const uint8_t *gcp_uki;      /**< GCP: the third event of PCR2, the unified kernel image: 32
+                                    bytes. NULL when the log that replays to PCR2 has no such event. */
 } dstack_image_question;
 
 /**
@@ -341,11 +346,17 @@ typedef int (*dstack_image_check)(void *user, const dstack_image_question *quest
 typedef int (*dstack_collateral_source)(void *user, struct dstack_verifier *verifier,
                                         dstack_bytes quote, dstack_error *err);
 
+/** Gives what the path of a vTPM's attestation key needs (see dstack/tpm.h). `out` is zeroed. It is
+ * asked only after the quote's signature was found to be that key's. */
+typedef int (*dstack_tpm_collateral_source)(void *user, dstack_bytes ak_cert,
+                                            struct dstack_tpm_collateral *out, dstack_error *err);
+
 /** Roots that replace the vendors' own, each one DER certificate; an empty one is the vendor's.
  * Intel's is an option of the verifier (dstack/verifier.h). All are borrowed for the call. */
 typedef struct dstack_platform_roots {
     dstack_bytes snp_milan, snp_genoa, snp_turin; /**< AMD's root keys (ARK), by product. */
     dstack_bytes nitro_enclave, nitro_tpm;        /**< AWS's. */
+    dstack_bytes gcp_tpm;                         /**< Google's, of vTPM attestation keys. */
 } dstack_platform_roots;
 
 typedef struct dstack_attestation_options {
@@ -361,6 +372,10 @@ typedef struct dstack_attestation_options {
     dstack_image_check image; /**< May be NULL: the image claim stays self-asserted. */
     void *image_user;
     const dstack_platform_roots *roots; /**< Roots of other vendors than Intel; NULL: their own. */
+    dstack_tpm_collateral_source
+        tpm_collateral; /**< GCP; NULL: the root itself must have issued the
+                                                    attestation key's certificate. */
+    void *tpm_collateral_user;
     bool self_asserted_identity; /**< Nitro Enclaves: take app id, instance id and key provider from
                                       the sender's events, which nothing binds; their claims say
                                       so. False: leave them empty. */
@@ -384,8 +399,11 @@ typedef struct dstack_verified dstack_verified;
  * register 3 are refused. Returns the verified facts in `*out`, which the caller frees.
  *
  * Fails with DSTACK_E_REFUSED and a message naming the check, or with the quote verifier's status.
- * DSTACK_E_UNSUPPORTED for platforms that are not verified in this version; TDX, SEV-SNP,
- * Nitro Enclaves and NitroTPM are.
+ * DSTACK_E_UNSUPPORTED for platforms that are not known.
+ *
+ * GCP evidence is a TDX quote and a quote of the machine's vTPM over its hash. The runtime events
+ * must replay to both, register 3 and PCR14; PCR0 and PCR2 tell firmware and image. That the vTPM
+ * belongs to the same machine is Google's word: only its quote names the other one.
  *
  * `verifier` may be NULL where the evidence holds no Intel quote.
  *
@@ -419,6 +437,8 @@ dstack_verified_nitro(const dstack_verified *verified);
 /** The report verifier's verdict (dstack/snp.h); NULL where the evidence is not SEV-SNP's.
  * Borrowed. */
 DSTACK_API const struct dstack_snp_verdict *dstack_verified_snp(const dstack_verified *verified);
+/** The vTPM's part of GCP evidence (dstack/tpm.h); NULL for all other. Borrowed. */
+DSTACK_API const struct dstack_tpm_verdict *dstack_verified_tpm(const dstack_verified *verified);
 /** The anchor of the operating system image claim. */
 DSTACK_API dstack_anchor dstack_verified_image_anchor(const dstack_verified *verified);
 /** True when the registers were found to follow from the image of that hash. False when no check was

@@ -156,6 +156,20 @@ int attest_identity_events(const dstack_event_log *runtime, bool boot_time, dsta
 /* Identity of SEV-SNP evidence: measurements of the report, the rest from the document. */
 int attest_identity_snp(const dstack_snp_report *report, dstack_bytes document,
                         const json_t *vm_config, dstack_identity *out, dstack_error *err);
+/* Identity of GCP evidence: registers are PCRs of the vTPM, the image is told by its hash. */
+typedef struct attest_gcp_input {
+    dstack_bytes pcr0, pcr2; /* 32 bytes each */
+    const dstack_event_log *runtime;
+    const json_t *vm_config;
+    bool boot_time;
+    dstack_bytes device;
+} attest_gcp_input;
+int attest_identity_gcp(const attest_gcp_input *input, dstack_identity *out, dstack_error *err);
+/* Replays runtime events as PCR14 of a SHA-256 bank, up to and with the first named `stop`. */
+int attest_replay_pcr14(const dstack_event_log *runtime, const char *stop, uint8_t out[32],
+                        dstack_error *err);
+/* The stated value of a PCR (32 bytes), or empty. */
+dstack_bytes attest_tpm_pcr(const attest_tpm_quote *tpm, uint32_t index);
 /* JSON forms, new references. */
 json_t *attest_identity_json(const dstack_identity *identity);
 json_t *attest_value_json(const dstack_value *value);

@@ -7,6 +7,15 @@
 #include "base/buf.h"
 #include "base/error.h"
 
+dstack_bytes attest_tpm_pcr(const attest_tpm_quote *tpm, uint32_t index) {
+    for (size_t i = 0; tpm != NULL && i < tpm->pcr_count; i++) {
+        if (tpm->pcrs[i].index == index && tpm->pcrs[i].value.len == 32) {
+            return bytes_of_buf(&tpm->pcrs[i].value);
+        }
+    }
+    return (dstack_bytes){0};
+}
+
 const char *const attest_tpm_platform_names[ATTEST_TPM_PLATFORMS] = {"dstack", "gcp",
                                                                      "nitroenclave", "aws-ec2"};
 

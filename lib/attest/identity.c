@@ -133,6 +133,44 @@ int attest_identity_tdx(const attest_identity_input *in, dstack_identity *out, d
     return rc == 0 ? attest_vm_config_image_hash(in->vm_config, &out->os_image_hash, err) : rc;
 }
 
+int attest_identity_gcp(const attest_gcp_input *in, dstack_identity *out, dstack_error *err) {
+    const dstack_bytes info =
+        in->boot_time ? (dstack_bytes){0} : attest_claim(in->runtime, "key-provider");
+    uint8_t provider[HASH_SHA256_SIZE] = {0}, runtime[HASH_SHA256_SIZE];
+    *out = (dstack_identity){0};
+    int rc = attest_vm_config_image_hash(in->vm_config, &out->os_image_hash, err);
+    rc = rc == 0 ? attest_identity_events(in->runtime, in->boot_time, out, err) : rc;
+    rc = rc == 0
+             ? attest_replay_pcr14(in->runtime, in->boot_time ? "boot-mr-done" : NULL, runtime, err)
+             : rc;
+    if (rc != 0) {
+        return rc;
+    }
+    if (info.len > 0) {
+        hash_sha256(info, provider);
+    }
+    const dstack_bytes system[] = {attest_value(&out->os_image_hash),
+                                   bytes_of(provider, sizeof provider)};
+    const dstack_bytes all[] = {in->pcr0, in->pcr2, bytes_of(runtime, sizeof runtime)};
+    set_hash(&out->mr_system, system, 2);
+    set_hash(&out->mr_aggregated, all, 3);
+    set_hash(&out->device_id, &in->device, 1);
+    return 0;
+}
+
+static int identity_of_gcp(const dstack_attestation *a, bool boot_time, const json_t *vm_config,
+                           dstack_identity *out, dstack_error *err) {
+    const attest_gcp_input input = {.pcr0 = attest_tpm_pcr(a->tpm, 0),
+                                    .pcr2 = attest_tpm_pcr(a->tpm, 2),
+                                    .runtime = a->runtime,
+                                    .vm_config = vm_config,
+                                    .boot_time = boot_time};
+    if (input.pcr0.len == 0 || input.pcr2.len == 0) {
+        return error_set(err, DSTACK_E_FORMAT, "the TPM quote has no PCR0 or PCR2");
+    }
+    return attest_identity_gcp(&input, out, err);
+}
+
 static int identity_of_tdx(const dstack_attestation *a, bool boot_time, const json_t *vm_config,
                            dstack_identity *out, dstack_error *err) {
     attest_identity_input input = {
@@ -155,6 +193,7 @@ typedef int (*identity_of)(const dstack_attestation *a, bool boot_time, const js
 
 static const identity_of identities[ATTEST_VARIANTS] = {
     [DSTACK_TEE_TDX] = identity_of_tdx,
+    [DSTACK_TEE_GCP_TDX] = identity_of_gcp,
     [DSTACK_TEE_SEV_SNP] = identity_of_snp,
 };
 

@@ -2,7 +2,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include <dstack/nitro.h>
 #include <dstack/snp.h>
+#include <dstack/tpm.h>
 
 #include "attest/attest.h"
 #include "attest/policy.h"
@@ -149,16 +151,30 @@ static const dstack_quote_report *quote_of(const decider *d) {
     return has ? dstack_verified_quote(d->verified) : NULL;
 }
 
-/* The root that the evidence rests on; NULL where it is not told. */
-static const dstack_anchor_info *root_of(const decider *d) {
+/* The roots that the evidence rests on: two where a vTPM vouches beside the processor. */
+static size_t roots_of(const decider *d, const dstack_anchor_info *roots[2]) {
     const dstack_quote_report *quote = quote_of(d);
     const dstack_snp_verdict *snp = dstack_verified_snp(d->verified);
-    return quote != NULL ? &quote->anchor : snp != NULL ? &snp->anchor : NULL;
+    const dstack_nitro_verdict *nitro = dstack_verified_nitro(d->verified);
+    const dstack_tpm_verdict *tpm = dstack_verified_tpm(d->verified);
+    size_t count = 0;
+    if (quote != NULL) {
+        roots[count++] = &quote->anchor;
+    } else if (snp != NULL) {
+        roots[count++] = &snp->anchor;
+    } else if (nitro != NULL) {
+        roots[count++] = &nitro->anchor;
+    }
+    if (tpm != NULL) {
+        roots[count++] = &tpm->anchor;
+    }
+    return count;
 }
 
 static void rule_roots(decider *d) {
     const dstack_attestation_policy *p = d->policy;
-    const dstack_anchor_info *root = root_of(d);
+    const dstack_anchor_info *roots[2];
+    const size_t count = roots_of(d, roots);
     DSTACK_AUTO(buf) dstack_buf wanted = {0}, found = {0};
     if (p->vendor_root) {
         put_next(&wanted, "vendor");
@@ -166,17 +182,17 @@ static void rule_roots(decider *d) {
     for (size_t i = 0; i < p->pinned_roots.count && i < SHOWN_MAX; i++) {
         put_value(&wanted, &p->pinned_roots.items[i]);
     }
-    bool holds = p->vendor_root;
-    if (!dstack_verified_external_root(d->verified)) {
-        buf_put_str(&found, "vendor");
-    } else if (root != NULL) {
+    bool holds = count > 0;
+    for (size_t i = 0; i < count; i++) {
+        if (roots[i]->builtin) {
+            put_next(&found, "vendor");
+            holds = holds && p->vendor_root;
+            continue;
+        }
         dstack_value pinned = {.len = 32};
-        memcpy(pinned.data, root->cert_sha256, 32);
+        memcpy(pinned.data, roots[i]->cert_sha256, 32);
         put_value(&found, &pinned);
-        holds = has_value(&p->pinned_roots, &pinned);
-    } else {
-        buf_put_str(&found, "another root, whose hash is not told");
-        holds = false;
+        holds = holds && has_value(&p->pinned_roots, &pinned);
     }
     add(d, "hardware_roots", holds, &wanted, &found);
 }

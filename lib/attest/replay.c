@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "attest/attest.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "crypto/hash.h"
 
@@ -57,6 +58,32 @@ int dstack_event_log_replay_runtime(const dstack_event_log *log, const char *sto
         rc = runtime_digest(event, digest, err);
         if (rc == 0) {
             extend(out, digest);
+            stopped = stop != NULL && strcmp(event->name, stop) == 0;
+        }
+    }
+    return rc;
+}
+
+int attest_replay_pcr14(const dstack_event_log *runtime, const char *stop, uint8_t out[32],
+                        dstack_error *err) {
+    memset(out, 0, HASH_SHA256_SIZE);
+    int rc = 0;
+    bool stopped = false;
+    for (size_t i = 0; rc == 0 && !stopped && i < dstack_event_log_count(runtime); i++) {
+        const attest_event *event = &runtime->events[i];
+        DSTACK_AUTO(buf) dstack_buf preimage = {0};
+        uint8_t digest[HASH_SHA256_SIZE];
+        if (!attest_event_is_runtime(event)) {
+            continue;
+        }
+        rc = dstack_runtime_event_preimage(event->name, bytes_of_buf(&event->payload),
+                                           event->version, &preimage, err);
+        if (rc == 0) {
+            hash_sha256(bytes_of_buf(&preimage), digest);
+            hash_parts(HASH_SHA256,
+                       (const dstack_bytes[]){bytes_of(out, HASH_SHA256_SIZE),
+                                              bytes_of(digest, sizeof digest)},
+                       2, out);
             stopped = stop != NULL && strcmp(event->name, stop) == 0;
         }
     }

@@ -58,6 +58,25 @@ static void claim_register(dstack_verified *v, const char *name, const uint8_t *
                 bound ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_NONE);
 }
 
+/* The vTPM of GCP evidence. Its root is Google's, beside Intel's for the quote. */
+static void list_vtpm(dstack_verified *v) {
+    static const struct {
+        size_t index;
+        const char *name;
+    } shown[] = {{0, "pcr0"}, {2, "pcr2"}, {14, "pcr14"}};
+    if (v->variant != DSTACK_TEE_GCP_TDX) {
+        return;
+    }
+    claim_text(v, "tpm_root", v->tpm.anchor.name,
+               v->tpm.anchor.builtin ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_POLICY);
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        claim_register(v, shown[i].name, v->tpm.pcrs[shown[i].index], DSTACK_TPM_PCR_SIZE, true);
+    }
+    if (v->has_gcp_uki) {
+        claim_register(v, "uki_authenticode", v->gcp_uki, sizeof v->gcp_uki, true);
+    }
+}
+
 /* What the platform itself measured. */
 static void list_platform(dstack_verified *v) {
     if (v->variant == DSTACK_TEE_SEV_SNP) {
@@ -78,6 +97,7 @@ static void list_platform(dstack_verified *v) {
         }
     } else if (attest_variant_is_tdx(v->variant)) {
         const dstack_td_report *td = dstack_quote_report_td(&v->quote);
+        list_vtpm(v);
         claim_register(v, "mr_td", td->mr_td, sizeof td->mr_td, true);
         claim_register(v, "mr_config_id", td->mr_config_id, sizeof td->mr_config_id,
                        v->mr_config_bound);
@@ -101,7 +121,9 @@ int verified_list_claims(dstack_verified *v, dstack_error *err) {
     claim_value(v, "compose_hash", &id->compose_hash, DSTACK_ANCHOR_MEASURED);
     claim_value(v, "instance_id", &id->instance_id, told);
     claim_value(v, "device_id", &id->device_id, DSTACK_ANCHOR_MEASURED);
-    claim_value(v, "mr_system", &id->mr_system, DSTACK_ANCHOR_MEASURED);
+    /* on GCP it is a hash over the image's name, and as good as that */
+    claim_value(v, "mr_system", &id->mr_system,
+                v->variant == DSTACK_TEE_GCP_TDX ? v->image_anchor : DSTACK_ANCHOR_MEASURED);
     claim_value(v, "mr_aggregated", &id->mr_aggregated, DSTACK_ANCHOR_MEASURED);
     if (*id->key_provider_info != '\0') {
         claim_text(v, "key_provider", id->key_provider_info, told);
@@ -160,7 +182,12 @@ bool dstack_verified_image_checked(const dstack_verified *v) {
 }
 
 bool dstack_verified_external_root(const dstack_verified *v) {
-    return !verified_anchor(v)->builtin;
+    return !verified_anchor(v)->builtin ||
+           (v->variant == DSTACK_TEE_GCP_TDX && !v->tpm.anchor.builtin);
+}
+
+const struct dstack_tpm_verdict *dstack_verified_tpm(const dstack_verified *v) {
+    return v->variant == DSTACK_TEE_GCP_TDX ? &v->tpm : NULL;
 }
 
 const struct dstack_quote_report *dstack_verified_quote(const dstack_verified *v) {
@@ -231,7 +258,7 @@ int dstack_verified_to_json(const dstack_verified *v, dstack_buf *out, dstack_er
         "{s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:s, s:o}", "tee_variant",
         dstack_tee_variant_name(v->variant), "tcb_status", dstack_verified_tcb_status(v),
         "advisory_ids", advisories_json(v), "anchor", verified_anchor(v)->name, "external_root",
-        !verified_anchor(v)->builtin, "report_data", json_hex(dstack_verified_report_data(v)),
+        dstack_verified_external_root(v), "report_data", json_hex(dstack_verified_report_data(v)),
         "app_info", attest_identity_json(&v->identity), "os_image_anchor",
         dstack_anchor_name(v->image_anchor), "claims", claims_json(v));
     if (object == NULL) {

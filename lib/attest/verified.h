@@ -4,6 +4,7 @@
 
 #include <dstack/nitro.h>
 #include <dstack/snp.h>
+#include <dstack/tpm.h>
 #include <dstack/verifier.h>
 
 #include "attest/attest.h"
@@ -22,6 +23,9 @@ struct dstack_verified {
     dstack_quote_report quote;
     dstack_snp_verdict snp;
     dstack_nitro_verdict nitro;
+    dstack_tpm_verdict tpm; /* GCP, beside the quote */
+    uint8_t gcp_uki[DSTACK_TPM_PCR_SIZE];
+    bool has_gcp_uki;
     dstack_identity identity;
     dstack_anchor image_anchor;
     bool image_checked; /* the registers were held against an image or its document */
@@ -42,6 +46,9 @@ const dstack_anchor_info *verified_anchor(const dstack_verified *verified);
 int verify_tdx(dstack_verifier *verifier, const dstack_attestation *a,
                const dstack_attestation_options *options, dstack_verified *verified,
                dstack_error *err);
+int verify_gcp_tdx(dstack_verifier *verifier, const dstack_attestation *a,
+                   const dstack_attestation_options *options, dstack_verified *verified,
+                   dstack_error *err);
 int verify_snp(dstack_verifier *verifier, const dstack_attestation *a,
                const dstack_attestation_options *options, dstack_verified *verified,
                dstack_error *err);
@@ -61,6 +68,14 @@ int verify_report_data(const dstack_attestation *a, const dstack_verified *verif
 int verify_image(const dstack_image_question *asked, const json_t *vm_config,
                  const dstack_attestation_options *options, dstack_verified *verified,
                  dstack_error *err);
+
+/* What evidence that begins as a TDX quote has in common: the quote, report data and event lists;
+ * then, when the identity is known, its key provider and the launch-time binding. */
+int verify_tdx_evidence(dstack_verifier *verifier, const dstack_attestation *a,
+                        const dstack_attestation_options *options, dstack_verified *verified,
+                        dstack_error *err);
+int verify_tdx_binding(const dstack_attestation *a, const dstack_attestation_options *options,
+                       dstack_verified *verified, dstack_error *err);
 
 /* The kind of key provider that the guest's event names; DSTACK_E_FORMAT. */
 int verify_provider_kind(const char *name, dstack_key_provider *out);

@@ -67,6 +67,7 @@ typedef int (*platform_verify)(dstack_verifier *verifier, const dstack_attestati
 
 static const platform_verify platforms[ATTEST_VARIANTS] = {
     [DSTACK_TEE_TDX] = verify_tdx,
+    [DSTACK_TEE_GCP_TDX] = verify_gcp_tdx,
     [DSTACK_TEE_NITRO_ENCLAVE] = verify_nitro,
     [DSTACK_TEE_SEV_SNP] = verify_snp,
     [DSTACK_TEE_AWS_NITRO_TPM] = verify_nitro_tpm,

@@ -123,10 +123,39 @@ static int check_key_provider(const dstack_identity *identity, dstack_error *err
     return rc == 0 ? 0 : error_set(err, DSTACK_E_REFUSED, "event log: key-provider is malformed");
 }
 
+int verify_tdx_evidence(dstack_verifier *verifier, const dstack_attestation *a,
+                        const dstack_attestation_options *options, dstack_verified *verified,
+                        dstack_error *err) {
+    int rc = check_quote(verifier, bytes_of_buf(&a->evidence), options, &verified->quote, err);
+    if (rc == 0) {
+        rc = verify_report_data(a, verified, "tdx", options, err);
+    }
+    if (rc == 0) {
+        rc = verify_events(a, dstack_quote_report_td(&verified->quote), err);
+    }
+    if (rc == 0 && options->boot_time && attest_claim_count(a->runtime, "boot-mr-done") == 0) {
+        rc = error_set(err, DSTACK_E_REFUSED, "event log: boot-mr-done was not measured");
+    }
+    return rc;
+}
+
+int verify_tdx_binding(const dstack_attestation *a, const dstack_attestation_options *options,
+                       dstack_verified *verified, dstack_error *err) {
+    int rc = check_key_provider(&verified->identity, err);
+    if (rc == 0) {
+        rc = check_mr_config(a, dstack_quote_report_td(&verified->quote), &verified->identity,
+                             &verified->mr_config_bound, err);
+    }
+    if (rc == 0 && options->require_mr_config && !verified->mr_config_bound) {
+        rc = error_set(err, DSTACK_E_REFUSED, "MR_CONFIG_ID is unset and policy requires it");
+    }
+    return rc;
+}
+
 int verify_tdx(dstack_verifier *verifier, const dstack_attestation *a,
                const dstack_attestation_options *options, dstack_verified *verified,
                dstack_error *err) {
-    int rc = check_quote(verifier, bytes_of_buf(&a->evidence), options, &verified->quote, err);
+    int rc = verify_tdx_evidence(verifier, a, options, verified, err);
     if (rc != 0) {
         return rc;
     }
@@ -139,16 +168,7 @@ int verify_tdx(dstack_verifier *verifier, const dstack_attestation *a,
         .boot_time = options->boot_time,
         .device = bytes_of(verified->quote.pck.ppid, sizeof verified->quote.pck.ppid),
     };
-    rc = verify_report_data(a, verified, "tdx", options, err);
-    if (rc == 0) {
-        rc = verify_events(a, td, err);
-    }
-    if (rc == 0 && options->boot_time && attest_claim_count(a->runtime, "boot-mr-done") == 0) {
-        rc = error_set(err, DSTACK_E_REFUSED, "event log: boot-mr-done was not measured");
-    }
-    if (rc == 0) {
-        rc = attest_vm_config(options->vm_config, a->config, false, &vm_config, err);
-    }
+    rc = attest_vm_config(options->vm_config, a->config, false, &vm_config, err);
     if (rc == 0) {
         rc = attest_vm_config(options->vm_config, a->config, true, &unwrapped, err);
     }
@@ -158,13 +178,7 @@ int verify_tdx(dstack_verifier *verifier, const dstack_attestation *a,
                           "decode app info");
     }
     if (rc == 0) {
-        rc = check_key_provider(&verified->identity, err);
-    }
-    if (rc == 0) {
-        rc = check_mr_config(a, td, &verified->identity, &verified->mr_config_bound, err);
-    }
-    if (rc == 0 && options->require_mr_config && !verified->mr_config_bound) {
-        rc = error_set(err, DSTACK_E_REFUSED, "MR_CONFIG_ID is unset and policy requires it");
+        rc = verify_tdx_binding(a, options, verified, err);
     }
     const dstack_image_question question = {
         .mrtd = td->mr_td,

@@ -10,6 +10,10 @@ int nitro_enclave_answer(const dstack_image_question *question, dstack_anchor *a
 int nitro_tpm_answer(const dstack_image_question *question, dstack_anchor *anchor,
                      uint8_t image_hash[32], dstack_error *err);
 
+/* dir: folder of an image, or NULL. */
+int gcp_answer(const char *dir, const dstack_image_question *question, dstack_anchor *anchor,
+               uint8_t image_hash[32], dstack_error *err);
+
 /* Measurement material in vm_config: {"checksum_file", "measurement"} in base64. The checksum file's
  * hash is the stated os_image_hash (and is given), and lists the document under that file name. */
 int cloud_material_read(const json_t *config, const char *member, const char *file,

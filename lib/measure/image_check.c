@@ -121,6 +121,9 @@ int dstack_measure_image_check(void *user, const dstack_image_question *question
     if (question->variant == DSTACK_TEE_AWS_NITRO_TPM) {
         return nitro_tpm_answer(question, anchor, image_hash, err);
     }
+    if (question->variant == DSTACK_TEE_GCP_TDX) {
+        return gcp_answer(dir, question, anchor, image_hash, err);
+    }
     if (question->mrtd == NULL) {
         return error_set(err, DSTACK_E_UNSUPPORTED, "images of %s guests are not measured here",
                          dstack_tee_variant_name(question->variant));

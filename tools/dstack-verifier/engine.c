@@ -111,7 +111,8 @@ static int open_platform_roots(engine *e, const engine_options *options, dstack_
                  {options->snp_genoa_root, &e->platform.snp_genoa},
                  {options->snp_turin_root, &e->platform.snp_turin},
                  {options->nitro_enclave_root, &e->platform.nitro_enclave},
-                 {options->nitro_tpm_root, &e->platform.nitro_tpm}};
+                 {options->nitro_tpm_root, &e->platform.nitro_tpm},
+                 {options->gcp_tpm_root, &e->platform.gcp_tpm}};
     _Static_assert(sizeof roots / sizeof *roots == sizeof e->root_ders / sizeof *e->root_ders,
                    "a place for each root");
     int rc = 0;

@@ -26,6 +26,7 @@ typedef struct engine_options {
     const char *tdx_root; /* PEM (one or more) or DER, in place of Intel's; NULL or "": Intel's */
     const char *snp_milan_root, *snp_genoa_root, *snp_turin_root; /* in place of AMD's, the same */
     const char *nitro_enclave_root, *nitro_tpm_root;              /* in place of AWS's */
+    const char *gcp_tpm_root;                                     /* in place of Google's */
     const char *const *collateral;                                /* bundle files */
     size_t collateral_count;
     const char *const *pccs; /* servers; none: nothing is fetched */
@@ -48,7 +49,7 @@ typedef struct engine_folder {
 
 typedef struct engine {
     dstack_verifier *verifier;
-    dstack_buf root_ders[5];        /* DER; what the next member borrows */
+    dstack_buf root_ders[6];        /* DER; what the next member borrows */
     dstack_platform_roots platform; /* empty ones: the vendors' own */
     collateral_fetcher *fetcher;
     image_store *store; /* NULL: nothing is downloaded */

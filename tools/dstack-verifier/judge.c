@@ -133,9 +133,13 @@ static const char *without_prefix(const char *message, const char *prefix) {
     return strncmp(message, prefix, len) == 0 ? message + len : message;
 }
 
+static bool begins_as_quote(dstack_tee_variant variant) {
+    return variant == DSTACK_TEE_TDX || variant == DSTACK_TEE_GCP_TDX;
+}
+
 /* After a refusal: what held all the same, for the answer to show. */
 static void keep_quote(engine *e, verdict *v) {
-    if (dstack_attestation_variant(v->attestation) == DSTACK_TEE_TDX) {
+    if (begins_as_quote(dstack_attestation_variant(v->attestation))) {
         v->has_quote =
             dstack_verifier_check(e->verifier, dstack_attestation_evidence(v->attestation), NULL,
                                   v->now, &v->quote, NULL) == 0;
@@ -192,7 +196,7 @@ static void judge(engine *e, const char *vm_config, const uint8_t *report_data, 
     } else {
         refuse(v, STAGE_QUOTE, "Quote verification failed", message);
     }
-    if (v->verified != NULL && dstack_verified_variant(v->verified) == DSTACK_TEE_TDX) {
+    if (v->verified != NULL && dstack_verified_quote(v->verified) != NULL) {
         v->has_quote = true;
         v->quote = *dstack_verified_quote(v->verified);
     } else if (v->verified == NULL) {

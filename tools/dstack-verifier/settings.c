@@ -48,6 +48,7 @@ static const config_key keys[] = {
     {"attestation.root_ca.sev_snp_turin", CONFIG_PATH, "", "the same for AMD Turin"},
     {"attestation.root_ca.aws_nitro_enclave", CONFIG_PATH, "", "the same for AWS Nitro enclaves"},
     {"attestation.root_ca.aws_nitro_tpm", CONFIG_PATH, "", "the same for AWS NitroTPM"},
+    {"attestation.root_ca.gcp_tpm", CONFIG_PATH, "", "the same for Google Cloud's vTPMs"},
     {"attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
     {"attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
      "servers to fetch collateral from, in order; []: none"},
@@ -110,7 +111,8 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
                                         "attestation.root_ca.sev_snp_genoa",
                                         "attestation.root_ca.sev_snp_turin",
                                         "attestation.root_ca.aws_nitro_enclave",
-                                        "attestation.root_ca.aws_nitro_tpm"};
+                                        "attestation.root_ca.aws_nitro_tpm",
+                                        "attestation.root_ca.gcp_tpm"};
     bool external = false;
     for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
         external = external || config_str(config, roots[i])[0] != '\0';
@@ -150,6 +152,7 @@ void verifier_settings_engine(const service_config *config, engine_options *out)
         .snp_turin_root = config_str(config, "attestation.root_ca.sev_snp_turin"),
         .nitro_enclave_root = config_str(config, "attestation.root_ca.aws_nitro_enclave"),
         .nitro_tpm_root = config_str(config, "attestation.root_ca.aws_nitro_tpm"),
+        .gcp_tpm_root = config_str(config, "attestation.root_ca.gcp_tpm"),
         .tdx_root = config_str(config, "attestation.root_ca.tdx"),
         .pccs_timeout_ms = config_duration_ms(config, "attestation.urls.timeout"),
         .pccs_cache = config_str(config, "attestation.collateral_cache"),

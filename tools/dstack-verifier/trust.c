@@ -3,6 +3,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <dstack/tpm.h>
+
 #include "answer.h"
 #include "base/buf.h"
 #include "base/cursor.h"
@@ -100,6 +102,33 @@ static void quote_steps(json_t *steps, const dstack_quote_report *q) {
     }
 }
 
+/* Google Cloud: the machine's vTPM signs the quote's hash. */
+static void vtpm_steps(json_t *steps, const dstack_verified *verified) {
+    const dstack_tpm_verdict *tpm = dstack_verified_tpm(verified);
+    if (tpm == NULL) {
+        return;
+    }
+    json_t *at = step(steps, "tpm-root", NULL, "vTPM root of trust", STEP_OK,
+                      tpm->anchor.builtin ? DSTACK_ANCHOR_MEASURED : DSTACK_ANCHOR_POLICY,
+                      tpm->anchor.builtin
+                          ? "Google Cloud's root certificate for vTPM keys, built in"
+                          : "A root that this verifier's operator pinned: it vouches for the "
+                            "vTPM, not Google");
+    input(at, "name", tpm->anchor.name);
+    input_hex(at, "certificate SHA-256", tpm->anchor.cert_sha256, sizeof tpm->anchor.cert_sha256);
+    at = step(steps, "tpm-quote", "tpm-root", "vTPM quote", STEP_OK, DSTACK_ANCHOR_MEASURED,
+              "The attestation key's certificate chains to the root; its quote signs the hash of "
+              "the TDX quote, and the boot log replays to the registers");
+    static const int shown[] = {0, 2, 14};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "PCR%d", shown[i]);
+        input_hex(at, name, tpm->pcrs[shown[i]], DSTACK_TPM_PCR_SIZE);
+    }
+    input_number(at, "TPM resets", tpm->reset_count);
+    input_number(at, "TPM restarts", tpm->restart_count);
+}
+
 /* Evidence of other platforms: its claims say what was verified. */
 static void evidence_steps(json_t *steps, const verdict *v) {
     dstack_attestation_claim claim = {0}, root = {0};
@@ -122,7 +151,7 @@ static void evidence_steps(json_t *steps, const verdict *v) {
 
 static void log_step(json_t *steps, const verdict *v) {
     const dstack_event_log *log = dstack_attestation_runtime_events(v->attestation);
-    bool tdx = dstack_attestation_variant(v->attestation) == DSTACK_TEE_TDX;
+    bool tdx = v->has_quote;
     json_t *at = step(steps, "event-log", "quote", "Event log", STEP_OK, DSTACK_ANCHOR_MEASURED,
                       tdx ? "Replayed, it gives the registers that the quote signs"
                           : "What this platform measures of it agrees with the evidence");
@@ -225,6 +254,7 @@ static json_t *steps_json(const verdict *v) {
                       "Bound by the evidence; what it means is for the asker to compare");
     input_hex(at, "report data", dstack_verified_report_data(v->verified).data,
               dstack_verified_report_data(v->verified).len);
+    vtpm_steps(steps, v->verified);
     log_step(steps, v);
     identity_step(steps, v);
     image_step(steps, v);

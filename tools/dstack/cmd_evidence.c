@@ -13,6 +13,7 @@ const struct cli_option evidence_cli_options[] = {
     {"collateral", 0, "FILE", "collateral bundle, JSON; without it, it is fetched"},
     CLI_SERVER_OPTIONS,
     {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of the vendor's"},
+    {"tpm-root", 0, "FILE", "trust this root of vTPM keys in place of Google Cloud's"},
     {"image", 0, "DIR", "guest image folder: the registers must be those of this image"},
     {"policy", 0, "FILE", "what is accepted (YAML or JSON)"},
     {"report-data", 0, "HEX", "refuse unless the evidence binds these 64 bytes"},
@@ -26,6 +27,7 @@ void evidence_options_clear(evidence_options *options) {
     dstack_attestation_policy_free(options->whole);
     cli_servers_clear(&options->from);
     cli_roots_clear(&options->roots);
+    cli_roots_clear(&options->tpm_root);
     *options = (evidence_options){0};
 }
 
@@ -41,7 +43,15 @@ static int open_verifier(struct cli *cli, evidence_options *out, dstack_error *e
     };
     if (rc == 0 && path != NULL) {
         const dstack_bytes root = out->roots.roots[0].cert;
-        out->platform_roots = (dstack_platform_roots){root, root, root, root, root};
+        out->platform_roots = (dstack_platform_roots){root, root, root, root, root, root};
+    }
+    const char *tpm = cli_value(cli, "tpm-root", NULL);
+    if (rc == 0 && tpm != NULL) {
+        rc = cli_read_roots(tpm, &out->tpm_root, err);
+        if (rc == 0 && out->tpm_root.count != 1) {
+            rc = cli_usage(err, "--tpm-root must hold one certificate");
+        }
+        out->platform_roots.gcp_tpm = out->tpm_root.roots[0].cert;
     }
     rc = rc == 0 ? dstack_verifier_new(&out->verifier, &options, err) : rc;
     return rc == DSTACK_E_DCAP_ROOT_CA_FORMAT && out->roots.count == 1 ? 0 : rc;
@@ -112,7 +122,7 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         .collateral = source,
         .collateral_user = &out->from.servers,
         /* a policy may name the image: then the registers are held against it also without a copy */
-        .roots = cli_has(cli, "root") ? &out->platform_roots : NULL,
+        .roots = &out->platform_roots,                     /* empty ones are the vendors' */
         .self_asserted_identity = !cli_has(cli, "policy"), /* shown as what it is */
         .image = image == NULL && out->whole == NULL ? NULL : dstack_measure_image_check,
         .image_user = (void *)image,

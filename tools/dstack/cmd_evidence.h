@@ -16,7 +16,7 @@ extern const struct cli_option evidence_cli_options[];
 
 typedef struct evidence_options {
     dstack_verifier *verifier; /* NULL when --root cannot be for Intel quotes */
-    cli_roots roots;
+    cli_roots roots, tpm_root;
     dstack_platform_roots platform_roots;
     dstack_policy *policy;            /* of TCB levels alone */
     dstack_attestation_policy *whole; /* of everything: a document with "version" */

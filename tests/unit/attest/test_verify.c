@@ -32,15 +32,17 @@ static const struct {
     {"tdx-v2-stripped", true, NULL},
     {"tdx-v2-no-preimage", true, NULL},
     {"tdx-v2-stripped-no-preimage", true, NULL},
+    /* the purpose that TCG names for attestation keys; the other one is that of endorsement keys */
+    {"gcp-eku-other", true, NULL},
 };
 
 /* The families of the recorded cases whose platforms are verified, and how many there are. */
 static const struct {
     const char *name;
     size_t count;
-} families[] = {{"tdx", 64}, {"snp", 36}, {"nitro", 23}, {"nitrotpm", 10}};
+} families[] = {{"tdx", 64}, {"snp", 36}, {"nitro", 23}, {"nitrotpm", 10}, {"gcp", 22}};
 
-static dstack_buf snp_root, enclave_root, tpm_root;
+static dstack_buf snp_root, enclave_root, tpm_root, gcp_root;
 static dstack_platform_roots platform_roots;
 
 static void load_root(const char *name, dstack_buf *der, dstack_bytes *out) {
@@ -65,6 +67,7 @@ static int set_up(void **state) {
         load_root(MOCK "roots/sev_snp_milan.pem", &snp_root, &platform_roots.snp_milan);
         load_root(MOCK "roots/aws_nitro_enclave.pem", &enclave_root, &platform_roots.nitro_enclave);
         load_root(MOCK "roots/aws_nitro_tpm.pem", &tpm_root, &platform_roots.nitro_tpm);
+        load_root(MOCK "roots/gcp_tpm.pem", &gcp_root, &platform_roots.gcp_tpm);
     }
     return 0;
 }
@@ -74,6 +77,7 @@ static int tear_down(void **state) {
     dstack_buf_clear(&snp_root);
     dstack_buf_clear(&enclave_root);
     dstack_buf_clear(&tpm_root);
+    dstack_buf_clear(&gcp_root);
     return 0;
 }
 
