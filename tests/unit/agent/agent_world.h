@@ -29,6 +29,9 @@ typedef struct world {
     agent_fixture f;
 } world;
 
+/* The container engine of the next world; NULL: the usual one. */
+static const char *world_engine;
+
 static inline int world_attest(void *source, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
                                dstack_attestation **out, dstack_error *err) {
     world *w = source;
@@ -91,7 +94,7 @@ static inline void world_begin(world *w, const char *more) {
     DSTACK_AUTO(secret) dstack_secret *secret = dstack_secret_copy(seed, sizeof seed);
     assert_ok(local_keys_make(secret, FIXTURE_NOW, true, world_attest, w, &keys, &err), err);
     assert_ok(app_keys_save(&keys, w->keys, &err), err);
-    const agent_files files = {w->keys, w->compose, w->config};
+    const agent_files files = {w->keys, w->compose, w->config, world_engine};
     assert_ok(agent_new(&files, world_attest, w, true, &w->f.a, &err), err);
     fixture_serve_agent(&w->f);
 }

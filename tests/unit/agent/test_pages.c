@@ -1,6 +1,7 @@
 /* Container logs, metrics and the dashboard's escaping. */
 #include "../check.h"
 
+#include "serve/html.h"
 #include "serve/log_format.h"
 #include "serve/pages.h"
 
@@ -52,7 +53,7 @@ static void a_frame_that_is_not_whole_waits(void **state) {
 
 static void sec_15_a_frame_over_its_limit_ends_the_stream(void **state) {
     DSTACK_AUTO(buf) dstack_buf out = {0};
-    assert_int_equal(format("0100000000100001", (log_options){0}, &out), DSTACK_E_LIMIT);
+    assert_int_equal(format("0100000000020001", (log_options){0}, &out), DSTACK_E_LIMIT);
     assert_int_equal(format("0300000000000000", (log_options){0}, &out), DSTACK_E_FORMAT);
 }
 
@@ -119,26 +120,138 @@ static void the_engine_is_asked_as_the_reference_does(void **state) {
 }
 
 static void metrics_escape_their_labels(void **state) {
-    system_info info = {.memory_total = 10, .memory_available = 4, .disk_count = 1};
-    strcpy(info.os_name, "a\"b\\c\nd");
-    strcpy(info.disks[0].name, "/dev/vda");
-    strcpy(info.disks[0].mount_point, "/");
-    info.disks[0].total = 8;
-    info.disks[0].free = 2;
+    live_container containers[] = {{.state = "running"}, {.state = "x\"y"}};
+    live_state reading = {.containers = containers, .container_count = 2};
+    system_info *info = &reading.system;
+    *info = (system_info){.memory_total = 10, .memory_available = 4, .disk_count = 1};
+    strcpy(info->os_name, "a\"b\\c\nd");
+    strcpy(info->disks[0].name, "/dev/vda");
+    strcpy(info->disks[0].mount_point, "/");
+    info->disks[0].total = 8;
+    info->disks[0].free = 2;
+    info->cpu_ticks[SYSTEM_CPU_IDLE] = 250;
+    info->ticks_per_s = 100;
     DSTACK_AUTO(buf) dstack_buf out = {0};
-    metrics_text(&info, &out);
+    metrics_text(&reading, &out);
     const char *text = buf_text(&out);
     assert_non_null(strstr(text, "system_os_name{os_name=\"a\\\"b\\\\c\\nd\"} 1\n"));
     assert_non_null(strstr(text, "system_memory_used 6\n"));
     assert_non_null(strstr(text, "disk_used_size{name=\"/dev/vda\", mount_point=\"/\"} 6\n"));
     assert_non_null(
-        strstr(text, "disk_usage_percentage{name=\"/dev/vda\", mount_point=\"/\"} 75.00"));
+        strstr(text, "disk_usage_percentage{name=\"/dev/vda\", mount_point=\"/\"} 75.0\n"));
+    assert_non_null(strstr(text, "dstack_guest_disk_used_ratio{device=\"/dev/vda\", "
+                                 "mount_point=\"/\"} 0.75\n"));
+    assert_non_null(strstr(text, "dstack_guest_cpu_seconds_total{mode=\"idle\"} 2.5\n"));
+    assert_non_null(strstr(text, "dstack_guest_containers{state=\"running\"} 1\n"));
+    assert_non_null(strstr(text, "dstack_guest_containers{state=\"other\"} 1\n"));
+}
+
+static void console(const char *first, const char *second, const char *want) {
+    DSTACK_AUTO(buf) dstack_buf stream = {0};
+    DSTACK_AUTO(buf) dstack_buf out = {0};
+    dstack_error err = {0};
+    const log_options options = {.text = true, .bare = true};
+    buf_put_str(&stream, first);
+    assert_ok(log_console_format(&stream, false, &options, &out, &err), err);
+    buf_put_str(&stream, second);
+    assert_ok(log_console_format(&stream, false, &options, &out, &err), err);
+    assert_ok(log_console_format(&stream, true, &options, &out, &err), err);
+    assert_string_equal(buf_text(&out), want);
+    assert_int_equal(stream.len, 0);
+}
+
+static void a_terminals_characters_and_colours_are_not_cut_in_two(void **state) {
+    console("caf\xc3", "\xa9", "caf\xc3\xa9");
+    console("\xf0\x9f\x98", "\x80!", "\xf0\x9f\x98\x80!");
+    console("a\x1b", "[31mb", "ab");
+    console("a\x1b[3", "1mb", "ab");
+    console("a\x1b[", "", "a\x1b[");
+    console("plain", " text", "plain text");
+    console("\xff", "\xc3", "\xef\xbf\xbd\xef\xbf\xbd");
+}
+
+static void the_engines_head_is_read(void **state) {
+    static const struct {
+        const char *text;
+        int rc, status;
+        bool multiplexed;
+    } rows[] = {
+        {"HTTP/1.0 200 OK\r\ncontent-TYPE: application/vnd.docker.multiplexed-stream\r\n\r\nx", 0,
+         200, true},
+        {"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n\r\n", 0, 404, false},
+        {"HTTP/1.0 200 OK\r\n", 0, 0, false},
+        {"", 0, 0, false},
+        {"SSH-2.0-x\r\n\r\n", DSTACK_E_FORMAT, 0, false},
+        {"\r\n\r\n", DSTACK_E_FORMAT, 0, false},
+        {"HTTP/1.1 20\r\n\r\n", DSTACK_E_FORMAT, 0, false},
+        {"HTTP/1.\r\n\r\n", DSTACK_E_FORMAT, 0, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        log_head head;
+        dstack_error err = {0};
+        assert_int_equal(log_head_parse(bytes_of_str(rows[i].text), &head, &err), rows[i].rc);
+        assert_int_equal(head.status, rows[i].status);
+        assert_int_equal(head.multiplexed, rows[i].multiplexed);
+    }
+}
+
+/* Events of firmware hold what the host gave. */
+static void sec_hostile_events_stay_text(void **state) {
+    DSTACK_AUTO(buf) dstack_buf out = {0};
+    dashboard_measurements(
+        "{\"mrtd\":\"<b>\",\"rtmr0\":null,\"app_compose\":\"</textarea><script>\",\"event_log\":["
+        "{\"imr\":0,\"event_type\":10,\"digest\":\"<i>\",\"event\":\"\",\"event_payload\":"
+        "\"3c7363726970743e\"},{\"imr\":3,\"event_type\":134217729,\"event\":\"<u>\","
+        "\"event_payload\":\"zz\"},{\"imr\":1,\"event_payload\":\"00ff\"},7]}",
+        &out);
+    const char *html = buf_text(&out);
+    assert_null(strstr(html, "<b>"));
+    assert_null(strstr(html, "<i>"));
+    assert_null(strstr(html, "<u>"));
+    assert_null(strstr(html, "<script>"));
+    assert_null(strstr(html, "</textarea><script"));
+    assert_non_null(strstr(html, "&#60;script&#62;"));
+    assert_non_null(strstr(html, "Platform configuration"));
+    assert_non_null(strstr(html, "00ff"));
+    buf_reset(&out);
+    dashboard_measurements("not JSON", &out);
+    assert_non_null(strstr(buf_text(&out), "Event log"));
+}
+
+static void containers_come_from_whatever_the_engine_says(void **state) {
+    DSTACK_AUTO(json)
+    json_t *list = json_loads("[{\"Names\":[\"/a\"],\"State\":\"running\",\"Status\":\"Up\"},"
+                              "{\"Names\":[]},{\"Names\":7,\"State\":[]},4,null]",
+                              0, NULL);
+    live_state reading = {0};
+    live_containers_read(list, &reading);
+    assert_int_equal(reading.container_count, 5);
+    assert_string_equal(reading.containers[0].name, "a");
+    assert_string_equal(reading.containers[2].state, "");
+    DSTACK_AUTO(buf) dstack_buf out = {0};
+    dashboard_live(&reading, true, true, &out);
+    assert_non_null(strstr(buf_text(&out), "1 of 5 containers running"));
+    free(reading.containers);
+}
+
+static void cpu_time_between_readings_is_a_share(void **state) {
+    system_info before = {0}, after = {0};
+    assert_true(live_cpu_busy(&before, &after) == 0);
+    after.cpu_ticks[SYSTEM_CPU_USER] = 25;
+    after.cpu_ticks[SYSTEM_CPU_IDLE] = 75;
+    assert_true(live_cpu_busy(&before, &after) == 0.25);
+    /* One counter that goes back does not spoil the rest. */
+    before.cpu_ticks[SYSTEM_CPU_IOWAIT] = 5;
+    assert_true(live_cpu_busy(&before, &after) == 0.25);
 }
 
 static void html_has_no_markup_from_values(void **state) {
     DSTACK_AUTO(buf) dstack_buf out = {0};
     html_text(&out, "<a href=\"x\">&'");
     assert_string_equal(buf_text(&out), "&#60;a href=&#34;x&#34;&#62;&#38;&#39;");
+    buf_reset(&out);
+    html_text(&out, "a\x01\x1b\tb\n");
+    assert_string_equal(buf_text(&out), "a\xef\xbf\xbd\xef\xbf\xbd\tb\n");
 }
 
 int main(void) {
@@ -152,6 +265,11 @@ int main(void) {
         cmocka_unit_test(times_are_absolute_or_ago),
         cmocka_unit_test(the_engine_is_asked_as_the_reference_does),
         cmocka_unit_test(metrics_escape_their_labels),
+        cmocka_unit_test(a_terminals_characters_and_colours_are_not_cut_in_two),
+        cmocka_unit_test(the_engines_head_is_read),
+        cmocka_unit_test(sec_hostile_events_stay_text),
+        cmocka_unit_test(containers_come_from_whatever_the_engine_says),
+        cmocka_unit_test(cpu_time_between_readings_is_a_share),
         cmocka_unit_test(html_has_no_markup_from_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

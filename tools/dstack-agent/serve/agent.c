@@ -12,7 +12,9 @@
 #include "evidence.h"
 #include "serve/caller.h"
 #include "serve/engine.h"
+#include "serve/live.h"
 #include "serve/shared_evidence.h"
+#include "service/metrics.h"
 
 static int text_load(const char *path, size_t limit, char **out, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf text = {0};
@@ -88,7 +90,12 @@ int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, b
     a->attest = attest;
     a->source = source;
     a->insecure_dev = insecure_dev;
-    int rc = files_load(a, files, err);
+    a->engine = files->engine != NULL ? files->engine : ENGINE_SOCKET_PATH;
+    a->live = live_new(a->engine);
+    a->metrics = metrics_new();
+    int rc = a->live == NULL || a->metrics == NULL
+                 ? error_set(err, DSTACK_E_MEMORY, "out of memory")
+                 : files_load(a, files, err);
     if (rc != 0) {
         agent_free(a);
         return rc;
@@ -110,6 +117,8 @@ void agent_free(agent *a) {
         free(a->info);
     }
     shared_evidence_release(a->last_evidence);
+    live_free(a->live);
+    metrics_free(a->metrics);
     cert_chain_clear(&a->app_cert);
     dstack_buf_clear(&a->app_cert_spki);
     agent_info_forget_answers(a);
@@ -130,10 +139,20 @@ void agent_free(agent *a) {
     free(a);
 }
 
+int agent_attest_locked(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
+                        dstack_attestation **out, dstack_error *err) {
+    int rc = a->attest(a->source, report_data, out, err);
+    metrics_add(metrics_get(a->metrics, METRICS_COUNTER, "dstack_guest_quotes_total",
+                            rc == 0 ? "result=\"ok\"" : "result=\"error\"",
+                            "Quotes asked of the hardware."),
+                1);
+    return rc;
+}
+
 int agent_attest(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
                  dstack_attestation **out, dstack_error *err) {
     pthread_mutex_lock(&a->evidence_lock);
-    int rc = a->attest(a->source, report_data, out, err);
+    int rc = agent_attest_locked(a, report_data, out, err);
     pthread_mutex_unlock(&a->evidence_lock);
     return rc;
 }

@@ -40,10 +40,13 @@ typedef struct agent {
     char *vm_config;
     char cloud_vendor[128], cloud_product[128];
     bool insecure_dev;
-    bool evidence_at_once;  /* no device to wait for (simulator) */
-    bool full_log;          /* GetQuote gives the log as it is (simulator) */
-    void (*shutdown)(void); /* begins to power off and returns; NULL: there is nothing to */
-    dstack_ca *ca;          /* the app's own; NULL: the KMS signs */
+    bool evidence_at_once;   /* no device to wait for (simulator) */
+    bool full_log;           /* GetQuote gives the log as it is (simulator) */
+    struct metrics *metrics; /* never NULL */
+    struct live *live;       /* never NULL */
+    const char *engine;      /* the container engine's socket */
+    void (*shutdown)(void);  /* begins to power off and returns; NULL: there is nothing to */
+    dstack_ca *ca;           /* the app's own; NULL: the KMS signs */
     cert_client certs;
     struct caller_book *callers; /* NULL: no key policy to hold them to; see caller.h */
 
@@ -56,7 +59,9 @@ typedef struct agent {
     struct shared_evidence *last_evidence; /* see shared_evidence.h; under the lock */
 
     pthread_mutex_t info_lock;
-    agent_info *info; /* NULL until the first success */
+    agent_info *info;        /* NULL until the first success */
+    dstack_error info_error; /* of the last attempt, */
+    int64_t info_retry_ms;   /* which is not made again before this */
     atomic_bool info_known;
     cert_chain app_cert; /* demo certificate; also the leaf that public evidence names */
     dstack_buf app_cert_spki;
@@ -76,6 +81,7 @@ typedef struct agent {
 /* Reads keys, manifest and configuration. `*out` is heap memory. */
 typedef struct agent_files {
     const char *keys, *compose, *sys_config;
+    const char *engine; /* the container engine's socket; NULL: ENGINE_SOCKET_PATH */
 } agent_files;
 int agent_new(const agent_files *files, agent_attest_fn *attest, void *source, bool insecure_dev,
               agent **out, dstack_error *err);
@@ -84,7 +90,10 @@ void agent_free(agent *a);
 /* An attestation under the lock. */
 int agent_attest(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
                  dstack_attestation **out, dstack_error *err);
-/* The cached identity; taken at the first call. */
+/* The same by a caller that holds evidence_lock. */
+int agent_attest_locked(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE],
+                        dstack_attestation **out, dstack_error *err);
+/* The cached identity; taken at the first call. After a failure at most once a second. */
 int agent_info_get(agent *a, const agent_info **out, dstack_error *err);
 /* Encoded answers are made anew: something in them has changed. Under info_lock, or alone. */
 void agent_info_forget_answers(agent *a);

@@ -131,6 +131,9 @@ const http_route agent_external_routes[] = {
     AT("/prpc/v0/*", mount_worker),
     AT("/prpc/*", mount_worker),
     {"GET", "/", page_dashboard, NULL, 0, 0},
+    {"GET", "/page/live", page_live, NULL, 0, 0},
+    {"GET", "/page/*", page_file, NULL, 0, HTTP_ROUTE_INLINE},
+    {"GET", "/view/*", page_viewer, NULL, 0, HTTP_ROUTE_INLINE},
     {"GET", "/metrics", page_metrics, NULL, 0, 0},
     {"GET", "/logs/*", page_logs, NULL, 0, 0},
 };

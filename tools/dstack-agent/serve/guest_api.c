@@ -221,9 +221,10 @@ static void container_add(GuestApi__ListContainersResponse *out, const json_t *f
 }
 
 static int api_list_containers(rpc_call *call, dstack_error *err) {
+    const agent *a = call->app;
     GuestApi__ListContainersResponse *out = (void *)call->response;
     DSTACK_AUTO(json) json_t *list = NULL;
-    int rc = engine_containers(ENGINE_SOCKET_PATH, &list, err);
+    int rc = engine_containers(a->engine, &list, err);
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
         container_add(out, json_array_get(list, i));
     }

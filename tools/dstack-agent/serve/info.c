@@ -4,6 +4,7 @@
 
 #include <dstack/quote.h>
 
+#include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -13,6 +14,9 @@
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
 #include "serve/shared_evidence.h"
+
+/* Who asks in a row gets the same refusal: the device is slow, and anybody may ask. */
+#define INFO_RETRY_MS 1000
 
 static dstack_bytes value(const dstack_value *v) {
     return bytes_of(v->data, v->len);
@@ -74,7 +78,14 @@ static int info_take(agent *a, agent_info **out, dstack_error *err) {
 
 int agent_info_get(agent *a, const agent_info **out, dstack_error *err) {
     pthread_mutex_lock(&a->info_lock);
-    int rc = a->info != NULL ? 0 : info_take(a, &a->info, err);
+    int64_t now = clock_monotonic_ms();
+    if (a->info == NULL && now >= a->info_retry_ms) {
+        a->info_error = (dstack_error){0};
+        info_take(a, &a->info, &a->info_error);
+        a->info_retry_ms = clock_monotonic_ms() + INFO_RETRY_MS;
+    }
+    int rc =
+        a->info != NULL ? 0 : error_set(err, a->info_error.status, "%s", a->info_error.message);
     *out = a->info;
     atomic_store(&a->info_known, a->info != NULL);
     pthread_mutex_unlock(&a->info_lock);

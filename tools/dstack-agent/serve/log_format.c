@@ -13,7 +13,13 @@
 /* Docker Engine API, "Attach to a container", stream format. */
 #define FRAME_HEADER 8
 
-static const char *const CHANNELS[] = {"stdin", "stdout", "stderr"};
+/* The last is for streams without frames. */
+static const char *const CHANNELS[] = {"stdin", "stdout", "stderr", "console"};
+#define CONSOLE 3
+
+#define HEAD_MAX 16384
+/* Longer ones are no escape sequences that anybody means. */
+#define ESCAPE_MAX 64
 
 bool log_time_parse(const char *text, int64_t now, int64_t *out) {
     size_t digits = strspn(text, "0123456789");
@@ -132,6 +138,70 @@ static int frame_format(uint8_t channel, dstack_bytes message, const log_options
     return rc;
 }
 
+/* ---- the engine's answer ------------------------------------------------------------------------ */
+
+/* RFC 9112, 4 and 5: the status and whether one header line says so, in any case. */
+int log_head_parse(dstack_bytes text, log_head *out, dstack_error *err) {
+    static const char version[] = "HTTP/1.";
+    static const char multiplexed[] = "content-type: application/vnd.docker.multiplexed-stream\r\n";
+    *out = (log_head){0};
+    const uint8_t *end = text.len > 0 ? memmem(text.data, text.len, "\r\n\r\n", 4) : NULL;
+    if (end == NULL) {
+        return text.len > HEAD_MAX
+                   ? error_set(err, DSTACK_E_FORMAT, "the engine's answer is not HTTP")
+                   : 0;
+    }
+    size_t len = (size_t)(end - text.data) + 4;
+    DSTACK_AUTO(buf) dstack_buf copy = {0};
+    buf_put(&copy, text.data, len);
+    const char *head = buf_text(&copy);
+    if (head == NULL || strncmp(head, version, sizeof version - 1) != 0 ||
+        strspn(head + 9, "0123456789") != 3 || head[8] != ' ') {
+        return error_set(err, DSTACK_E_FORMAT, "the engine's answer is not HTTP");
+    }
+    out->status = atoi(head + 9);
+    out->multiplexed = strcasestr(head, multiplexed) != NULL;
+    out->len = len;
+    return 0;
+}
+
+bool log_is_framed(dstack_bytes text) {
+    return text.len >= 4 && text.data[0] <= 2 && text.data[1] == 0 && text.data[2] == 0 &&
+           text.data[3] == 0;
+}
+
+/* Bytes at the end that may go on: an unfinished character or escape sequence. */
+static size_t unfinished_tail(dstack_bytes text) {
+    size_t most = text.len < ESCAPE_MAX ? text.len : ESCAPE_MAX;
+    for (size_t tail = 1; tail <= most; tail++) {
+        const uint8_t *at = text.data + text.len - tail;
+        if (at[0] == 0x1b) {
+            return escape_len(at, tail) == 0 && (tail == 1 || at[1] == '[') ? tail : 0;
+        }
+    }
+    for (size_t tail = 1; tail <= 3 && tail <= text.len; tail++) {
+        uint8_t c = text.data[text.len - tail];
+        if ((c & 0xc0) != 0x80) {
+            size_t want = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc2 ? 2 : 1;
+            return want > tail ? tail : 0;
+        }
+    }
+    return 0;
+}
+
+int log_console_format(dstack_buf *stream, bool last, const log_options *options, dstack_buf *out,
+                       dstack_error *err) {
+    dstack_bytes whole = bytes_of_buf(stream);
+    size_t ready = whole.len - (last || !options->text ? 0 : unfinished_tail(whole));
+    if (ready == 0) {
+        return 0;
+    }
+    int rc = frame_format(CONSOLE, bytes_of(whole.data, ready), options, out, err);
+    memmove(stream->data, stream->data + ready, stream->len - ready);
+    stream->len -= ready;
+    return rc;
+}
+
 int log_frames_format(dstack_buf *stream, const log_options *options, dstack_buf *out,
                       dstack_error *err) {
     cursor c = cursor_init(bytes_of_buf(stream));
@@ -145,7 +215,7 @@ int log_frames_format(dstack_buf *stream, const log_options *options, dstack_buf
             return error_set(err, DSTACK_E_FORMAT, "the engine's log stream has no frames");
         }
         if (len > LOG_FRAME_MAX) {
-            return error_set(err, DSTACK_E_LIMIT, "a log frame is larger than 1 MiB");
+            return error_set(err, DSTACK_E_LIMIT, "a log frame is larger than 128 KiB");
         }
         if (cursor_left(&c) < len) {
             break;

@@ -13,11 +13,12 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "serve/engine.h"
 #include "serve/log_format.h"
 #include "serve/pages.h"
+#include "service/metrics.h"
 
-#define HEAD_MAX 16384
+#define ERROR_MAX 16384
+#define READ_SIZE ((size_t)32 << 10)
 #define SILENCE_MS 600000
 #define POLL_MS 1000
 
@@ -25,6 +26,8 @@
 typedef struct log_job {
     log_options options;
     char container[129];
+    const char *engine;
+    metrics_series *running;
     int fd;
     dstack_buf in;
 } log_job;
@@ -34,6 +37,7 @@ static void job_free(void *user) {
     if (job->fd >= 0) {
         close(job->fd);
     }
+    metrics_add(job->running, -1);
     dstack_buf_clear(&job->in);
     free(job);
 }
@@ -48,8 +52,8 @@ static int more(log_job *job, http_stream *stream, dstack_error *err) {
         if (poll(&p, 1, POLL_MS) <= 0) {
             continue;
         }
-        buf_reserve(&job->in, 65536);
-        ssize_t got = job->in.failed ? -1 : read(job->fd, job->in.data + job->in.len, 65536);
+        buf_reserve(&job->in, READ_SIZE);
+        ssize_t got = job->in.failed ? -1 : read(job->fd, job->in.data + job->in.len, READ_SIZE);
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -64,9 +68,12 @@ static int more(log_job *job, http_stream *stream, dstack_error *err) {
 
 /* HTTP/1.0, so that the answer is neither chunked nor kept alive: it ends with the connection. */
 static int ask(log_job *job, dstack_error *err) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = ENGINE_SOCKET_PATH};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    bool fits = snprintf(address.sun_path, sizeof address.sun_path, "%s", job->engine) <
+                (int)sizeof address.sun_path;
     job->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (job->fd < 0 || connect(job->fd, (struct sockaddr *)&address, sizeof address) != 0) {
+    if (!fits || job->fd < 0 ||
+        connect(job->fd, (struct sockaddr *)&address, sizeof address) != 0) {
         return error_set(err, DSTACK_E_NETWORK, "Socket not found: /var/run/docker.sock");
     }
     DSTACK_AUTO(buf) dstack_buf request = {0};
@@ -80,51 +87,67 @@ static int ask(log_job *job, dstack_error *err) {
     return 0;
 }
 
-/* Status line and headers are taken off; an error answer becomes an error. */
-static int head_take(log_job *job, http_stream *stream, dstack_error *err) {
-    const uint8_t *end;
-    while ((end = memmem(job->in.data, job->in.len, "\r\n\r\n", 4)) == NULL) {
-        int rc = job->in.len > HEAD_MAX ? DSTACK_E_LIMIT : more(job, stream, err);
-        if (rc <= 0) {
-            return error_set(err, DSTACK_E_FORMAT, "the engine's answer is not HTTP");
-        }
+/* What the engine says where it does not give a log. */
+static int engine_error(log_job *job, int status, http_stream *stream, dstack_error *err) {
+    while (job->in.len < ERROR_MAX && more(job, stream, NULL) > 0) {
     }
-    size_t head = (size_t)(end - job->in.data) + 4;
-    int status = 0;
-    char line[32];
-    snprintf(line, sizeof line, "%.31s", (const char *)job->in.data);
-    if (sscanf(line, "HTTP/1.%*d %d", &status) != 1) {
-        return error_set(err, DSTACK_E_FORMAT, "the engine's answer is not HTTP");
-    }
-    memmove(job->in.data, job->in.data + head, job->in.len - head);
-    job->in.len -= head;
-    if (status == 200) {
-        return 0;
-    }
-    while (job->in.len < HEAD_MAX && more(job, stream, NULL) > 0) {
-    }
-    DSTACK_AUTO(json) json_t *body = json_parse(bytes_of_buf(&job->in), HEAD_MAX * 8, "x", NULL);
+    DSTACK_AUTO(json) json_t *body = json_parse(bytes_of_buf(&job->in), ERROR_MAX * 8, "x", NULL);
     const char *text = json_string_value(json_object_get(body, "message"));
     return error_set(err, DSTACK_E_PEER, "Docker responded with status code %d: %s", status,
                      text != NULL ? text : "");
 }
 
-static int run(log_job *job, http_stream *stream, dstack_error *err) {
+/* Takes status line and headers off; an error answer becomes an error. */
+static int head_take(log_job *job, http_stream *stream, log_head *head, dstack_error *err) {
     int rc;
-    if ((rc = ask(job, err)) != 0 || (rc = head_take(job, stream, err)) != 0) {
+    while ((rc = log_head_parse(bytes_of_buf(&job->in), head, err)) == 0 && head->len == 0) {
+        if ((rc = more(job, stream, err)) <= 0) {
+            return rc < 0 ? rc : error_set(err, DSTACK_E_IO, "the engine broke off");
+        }
+    }
+    if (rc != 0) {
         return rc;
     }
-    for (;;) {
+    memmove(job->in.data, job->in.data + head->len, job->in.len - head->len);
+    job->in.len -= head->len;
+    return head->status == 200 ? 0 : engine_error(job, head->status, stream, err);
+}
+
+/* Says whether frames come, once enough has come to tell. Containers with a terminal have none. */
+static int framed_find(log_job *job, http_stream *stream, const log_head *head, bool *out,
+                       dstack_error *err) {
+    int rc = 1;
+    while (!head->multiplexed && job->in.len < 4 && (rc = more(job, stream, err)) > 0) {
+    }
+    *out = head->multiplexed || log_is_framed(bytes_of_buf(&job->in));
+    return rc < 0 ? rc : 0;
+}
+
+static int run(log_job *job, http_stream *stream, dstack_error *err) {
+    log_head head;
+    bool framed;
+    int rc;
+    if ((rc = ask(job, err)) != 0 || (rc = head_take(job, stream, &head, err)) != 0 ||
+        (rc = framed_find(job, stream, &head, &framed, err)) != 0) {
+        return rc;
+    }
+    for (bool last = false;;) {
         DSTACK_AUTO(buf) dstack_buf out = {0};
-        if ((rc = log_frames_format(&job->in, &job->options, &out, err)) != 0) {
+        rc = framed ? log_frames_format(&job->in, &job->options, &out, err)
+                    : log_console_format(&job->in, last, &job->options, &out, err);
+        if (rc != 0) {
             return rc;
         }
         if (out.len > 0 && !http_stream_write(stream, bytes_of_buf(&out))) {
             return 0;
         }
-        if ((rc = more(job, stream, err)) <= 0) {
+        if (last) {
+            return 0;
+        }
+        if ((rc = more(job, stream, err)) < 0) {
             return rc;
         }
+        last = rc == 0;
     }
 }
 
@@ -208,6 +231,10 @@ void page_logs(http_request *request, http_response *response, void *user) {
         return;
     }
     job->fd = -1;
+    job->engine = a->engine;
+    job->running = metrics_get(a->metrics, METRICS_GAUGE, "dstack_guest_log_streams", "",
+                               "Container logs being read.");
+    metrics_add(job->running, 1);
     snprintf(job->container, sizeof job->container, "%s", container);
     const char *wrong = NULL;
     int refusal = options_read(request, &job->options, &wrong);

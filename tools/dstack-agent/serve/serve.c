@@ -30,6 +30,7 @@
 #include "service/systemd.h"
 
 #define WORKERS 4
+#define LOG_STREAMS 32
 #define DRAIN_MS 3000
 #define CERT_RETRY_S 10
 #define HOST_PORT_CHECK_S 5
@@ -93,7 +94,7 @@ static int listen_all(http_server *server, agent *a, dstack_error *err) {
          .routes = agent_external_routes,
          .route_count = agent_external_route_count,
          .user = a,
-         .limits = {.body = 65536, .connections = 256, .per_address = 64},
+         .limits = {.body = 65536, .connections = 256, .per_address = 64, .streams = LOG_STREAMS},
          .version_header = "v" AGENT_VERSION},
         {.name = HOST_LISTENER,
          .address = "none",
@@ -175,8 +176,8 @@ static void watch(const sigset_t *signals, http_server *server) {
 }
 
 static int serve(agent *a, const sigset_t *signals, dstack_error *err) {
-    http_server *server =
-        http_server_new(&(http_server_config){.name = "dstack guest agent", .workers = WORKERS});
+    http_server *server = http_server_new(&(http_server_config){
+        .name = "dstack guest agent", .workers = WORKERS, .metrics = a->metrics});
     if (server == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
@@ -215,7 +216,8 @@ int serve_main(int argc, char **argv) {
     static device d;
     agent *a = NULL;
     dstack_error err = {0};
-    const agent_files files = {AGENT_APP_KEYS, AGENT_COMPOSE, AGENT_SYS_CONFIG};
+    const agent_files files = {
+        .keys = AGENT_APP_KEYS, .compose = AGENT_COMPOSE, .sys_config = AGENT_SYS_CONFIG};
     int rc = device_open(&d, &err);
     if (rc == 0) {
         rc = agent_new(&files, device_attest, &d, dstack_tee_is_simulated(d.tee), &a, &err);

@@ -40,7 +40,7 @@ static int take(agent *a, const uint8_t report_data[DSTACK_REPORT_DATA_SIZE], sh
     }
     atomic_init(&made->references, 1);
     memcpy(made->report_data, report_data, DSTACK_REPORT_DATA_SIZE);
-    int rc = a->attest(a->source, report_data, &made->attestation, err);
+    int rc = agent_attest_locked(a, report_data, &made->attestation, err);
     if (rc != 0) {
         free(made);
         return rc;

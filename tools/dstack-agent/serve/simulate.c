@@ -37,14 +37,15 @@ int simulate_attest(void *source, const uint8_t report_data[DSTACK_REPORT_DATA_S
 }
 
 typedef struct options {
-    const char *data, *dir;
+    const char *data, *dir, *docker;
 } options;
 
 static bool options_read(int argc, char **argv, options *out) {
     for (int i = 1; i < argc; i += 2) {
-        const char **at = strcmp(argv[i], "--data") == 0  ? &out->data
-                          : strcmp(argv[i], "--dir") == 0 ? &out->dir
-                                                          : NULL;
+        const char **at = strcmp(argv[i], "--data") == 0     ? &out->data
+                          : strcmp(argv[i], "--dir") == 0    ? &out->dir
+                          : strcmp(argv[i], "--docker") == 0 ? &out->docker
+                                                             : NULL;
         if (at == NULL || i + 1 == argc) {
             return false;
         }
@@ -61,13 +62,13 @@ static int recorded_load(const char *dir, dstack_attestation **out, dstack_error
     return rc != 0 ? rc : dstack_attestation_decode(bytes_of_buf(&text), out, err);
 }
 
-static int agent_load(const char *dir, dstack_attestation *recorded, agent **out,
+static int agent_load(const options *given, dstack_attestation *recorded, agent **out,
                       dstack_error *err) {
     char keys[512], compose[512], config[512];
-    snprintf(keys, sizeof keys, "%s/appkeys.json", dir);
-    snprintf(compose, sizeof compose, "%s/app-compose.json", dir);
-    snprintf(config, sizeof config, "%s/sys-config.json", dir);
-    const agent_files files = {keys, compose, config};
+    snprintf(keys, sizeof keys, "%s/appkeys.json", given->data);
+    snprintf(compose, sizeof compose, "%s/app-compose.json", given->data);
+    snprintf(config, sizeof config, "%s/sys-config.json", given->data);
+    const agent_files files = {keys, compose, config, given->docker};
     int rc = agent_new(&files, simulate_attest, recorded, false, out, err);
     if (rc == 0) {
         (*out)->full_log = true;
@@ -117,11 +118,11 @@ static int simulate(const options *given, const sigset_t *signals, dstack_error 
     agent *a = NULL;
     int rc;
     if ((rc = recorded_load(given->data, &recorded, err)) != 0 ||
-        (rc = agent_load(given->data, recorded, &a, err)) != 0) {
+        (rc = agent_load(given, recorded, &a, err)) != 0) {
         return rc;
     }
-    http_server *server =
-        http_server_new(&(http_server_config){.name = "dstack Simulator", .workers = 4});
+    http_server *server = http_server_new(
+        &(http_server_config){.name = "dstack Simulator", .workers = 4, .metrics = a->metrics});
     rc = server == NULL ? error_set(err, DSTACK_E_MEMORY, "out of memory")
                         : listen_all(server, given->dir, a, err);
     /* The certificate is there from the first call on: nothing here has to be waited for. */
@@ -139,7 +140,8 @@ static int simulate(const options *given, const sigset_t *signals, dstack_error 
 int simulate_main(int argc, char **argv) {
     options given = {0};
     if (!options_read(argc, argv, &given)) {
-        fprintf(stderr, "usage: dstack-agent simulate --data DIR --dir SOCKETS_DIR\n");
+        fprintf(stderr,
+                "usage: dstack-agent simulate --data DIR --dir SOCKETS_DIR [--docker SOCKET]\n");
         return 2;
     }
     log_init("dstack-agent", "info", NULL);

@@ -29,6 +29,23 @@ void system_cpu_model(const char *text, char *out, size_t size) {
     snprintf(out, size, "%.*s", (int)strcspn(value, "\n"), value);
 }
 
+void system_cpu_ticks(const char *text, uint64_t out[SYSTEM_CPU_MODES]) {
+    memset(out, 0, SYSTEM_CPU_MODES * sizeof *out);
+    if (strncmp(text, "cpu ", 4) != 0) {
+        return;
+    }
+    const char *at = text + 4;
+    for (size_t i = 0; i < SYSTEM_CPU_MODES; i++) {
+        at += strspn(at, " ");
+        size_t digits = strspn(at, "0123456789");
+        if (digits == 0) {
+            return;
+        }
+        out[i] = strtoull(at, NULL, 10);
+        at += digits;
+    }
+}
+
 bool system_os_release_value(const char *text, const char *key, char *out, size_t size) {
     size_t key_len = strlen(key);
     for (const char *line = text; *line != '\0';) {
@@ -118,5 +135,9 @@ void system_info_read(system_info *out, const char *const *mount_points, size_t 
     for (int i = 0; i < 3; i++) {
         out->load[i] = (uint32_t)(loads[i] * 100);
     }
+    DSTACK_AUTO(buf) dstack_buf stat = {0};
+    system_cpu_ticks(text_read("/proc/stat", &stat), out->cpu_ticks);
+    long ticks = sysconf(_SC_CLK_TCK);
+    out->ticks_per_s = ticks > 0 ? (uint32_t)ticks : 100;
     disks_read(out, mount_points, count);
 }

@@ -8,6 +8,19 @@
 
 #define SYSTEM_DISKS_MAX 8
 
+/* What a CPU's time goes to, in the order of /proc/stat. */
+enum {
+    SYSTEM_CPU_USER,
+    SYSTEM_CPU_NICE,
+    SYSTEM_CPU_SYSTEM,
+    SYSTEM_CPU_IDLE,
+    SYSTEM_CPU_IOWAIT,
+    SYSTEM_CPU_IRQ,
+    SYSTEM_CPU_SOFTIRQ,
+    SYSTEM_CPU_STEAL,
+    SYSTEM_CPU_MODES
+};
+
 typedef struct system_disk {
     char name[128];
     char mount_point[128];
@@ -20,7 +33,9 @@ typedef struct system_info {
     uint64_t memory_total, memory_available, memory_free; /* bytes */
     uint64_t swap_total, swap_free;
     uint64_t uptime_s;
-    uint32_t load[3]; /* load average times 100 */
+    uint32_t load[3];                     /* load average times 100 */
+    uint64_t cpu_ticks[SYSTEM_CPU_MODES]; /* of all CPUs together, since the start */
+    uint32_t ticks_per_s;
     system_disk disks[SYSTEM_DISKS_MAX];
     size_t disk_count;
 } system_info;
@@ -32,6 +47,8 @@ void system_info_read(system_info *out, const char *const *mount_points, size_t 
 uint64_t system_meminfo_value(const char *text, const char *key);
 /* The first "model name : <text>" of /proc/cpuinfo; "" when absent. */
 void system_cpu_model(const char *text, char *out, size_t size);
+/* The line "cpu" of /proc/stat; what it does not have stays zero. */
+void system_cpu_ticks(const char *text, uint64_t out[SYSTEM_CPU_MODES]);
 /* KEY=value of os-release, quotes removed. */
 bool system_os_release_value(const char *text, const char *key, char *out, size_t size);
 /* The device mounted at a mount point by /proc/mounts. */
