@@ -24,6 +24,12 @@ static int open_fetcher(kms *k, dstack_error *err) {
     return kept ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
 }
 
+static int open_policy(kms *k, dstack_error *err) {
+    char seen[4096];
+    snprintf(seen, sizeof seen, "%s/chain-head.json", config_str(k->config, "core.cert_dir"));
+    return kms_auth_open(&k->auth, k->config, "core.auth_api", seen, err);
+}
+
 int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *err) {
     const char *const *bundles;
     *k = (kms){.config = config, .insecure = insecure, .store_lock = -1};
@@ -37,7 +43,7 @@ int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *
         rc = k->freshness != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     rc = rc != 0 ? rc : kms_own_open(k, err);
-    rc = rc != 0 ? rc : kms_auth_open(&k->auth, config, err);
+    rc = rc != 0 ? rc : open_policy(k, err);
     return rc != 0 ? rc : kms_learn_self(k, err);
 }
 
@@ -166,6 +172,12 @@ static int open_metrics(kms *k, dstack_error *err) {
     return 0;
 }
 
+static void show_metrics(http_request *request, http_response *response, void *user) {
+    kms *k = user;
+    kms_auth_measure(k->auth, k->metrics, "dstack_kms");
+    metrics_handle(request, response, k->metrics);
+}
+
 static int open_rate(kms *k, dstack_error *err) {
     k->rate = rate_limit_new((unsigned)config_int(k->config, "rpc.public_rate"),
                              (unsigned)config_int(k->config, "rpc.public_burst"));
@@ -181,8 +193,7 @@ static size_t fill_routes(kms *k) {
     k->routes[n++] = (http_route){"GET", "/log/**", kms_audit_serve, k, 4096, 0};
     k->routes[n++] = (http_route){"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE};
     if (config_bool(k->config, "core.metrics.enabled")) {
-        k->routes[n++] =
-            (http_route){"GET", "/metrics", metrics_handle, k->metrics, 0, HTTP_ROUTE_INLINE};
+        k->routes[n++] = (http_route){"GET", "/metrics", show_metrics, k, 0, HTTP_ROUTE_INLINE};
     }
     return n;
 }

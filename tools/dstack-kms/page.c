@@ -56,7 +56,12 @@ static json_t *describe_policy(kms *k) {
     dstack_error err = {0};
     const char *type = config_str(k->config, "core.auth_api.type");
     json_t *policy = json_pack("{s:s}", "type", type);
-    if (kms_auth_info_get(k->auth, &info, &err) != 0) {
+    int rc = kms_auth_info_get(k->auth, &info, &err);
+    json_t *chain = kms_auth_describe(k->auth);
+    if (chain != NULL) {
+        json_object_set_new(policy, "on_chain", chain);
+    }
+    if (rc != 0) {
         json_object_set_new(policy, "trouble", json_string(err.message));
         return policy;
     }

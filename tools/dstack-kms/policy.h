@@ -14,7 +14,10 @@ typedef enum kms_boot_kind { KMS_BOOT_APP, KMS_BOOT_KMS } kms_boot_kind;
 typedef struct kms_decision {
     bool allowed;
     char gateway_app_id[512];
-    char reason[512]; /* of a refusal */
+    char reason[512];      /* of a refusal */
+    int64_t policy_time;   /* as of when the policy speaks, UNIX time; 0: not told */
+    uint64_t block_number; /* of a policy on a chain */
+    char block_hash[67];   /* "" where there is none */
 } kms_decision;
 
 /* Everything a decision is made on: the JSON object that goes to webhooks too (teeVariant,

@@ -4,6 +4,7 @@
 
 #include <dstack/collateral.h>
 
+#include "auth.h"
 #include "base/error.h"
 #include "service/collateral_watch.h"
 #include "service/image_store.h"
@@ -44,11 +45,13 @@ static const config_key keys[] = {
     {"core.log.dir", CONFIG_PATH, "", "folder of the audit log; empty: cert_dir/log"},
     {"core.log.name", CONFIG_STR, "", "name of a new audit log; empty: a random one"},
     {"core.metrics.enabled", CONFIG_BOOL, "true", "serve /metrics"},
-    {"core.auth_api.type", CONFIG_STR, "file", "file, webhook, or dev (needs --insecure-dev)"},
-    {"core.auth_api.file.path", CONFIG_PATH, "/etc/kms/allow.yaml",
-     "allow-list, read when changed"},
+    {"core.auth_api.type", CONFIG_STR, "file",
+     "file, chain, webhook, or dev (needs --insecure-dev)"},
+    KMS_AUTH_KEYS("core.auth_api", "/etc/kms/allow.yaml"),
     {"core.auth_api.webhook.url", CONFIG_STR, "http://auth-api:8000", "http, https or unix:<path>"},
     {"core.auth_api.webhook.timeout", CONFIG_DURATION, "5s", "of one question"},
+    {"core.auth_api.webhook.max_age", CONFIG_DURATION, "never",
+     "an answer by an older policy (policyTime) is no allowance"},
     {"core.auth_api.dev.gateway_app_id", CONFIG_STR, "any", "what type dev answers"},
     {"core.image.cache_dir", CONFIG_PATH, "/usr/share/dstack/images",
      "where downloaded images are kept; what ClearImageCache clears"},
@@ -92,8 +95,14 @@ static int needs_insecure(const char *what, dstack_error *err) {
 
 static int check_type(const service_config *config, dstack_error *err) {
     const char *type = config_str(config, "core.auth_api.type");
-    if (strcmp(type, "file") != 0 && strcmp(type, "webhook") != 0 && strcmp(type, "dev") != 0) {
-        return error_set(err, DSTACK_E_FORMAT, "core.auth_api.type must be file, webhook or dev");
+    static const char *const types[] = {"file", "chain", "webhook", "dev"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        known = known || strcmp(type, types[i]) == 0;
+    }
+    if (!known) {
+        return error_set(err, DSTACK_E_FORMAT,
+                         "core.auth_api.type must be file, chain, webhook or dev");
     }
     return 0;
 }

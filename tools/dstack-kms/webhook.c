@@ -69,6 +69,8 @@ int kms_webhook_decide(const char *url, int timeout_ms, kms_boot_kind kind, dsta
     decision->allowed = json_is_true(allowed);
     snprintf(decision->gateway_app_id, sizeof decision->gateway_app_id, "%s", gateway);
     snprintf(decision->reason, sizeof decision->reason, "%s", reason);
+    /* Told by dstack-auth; 0 where it is not told. */
+    decision->policy_time = json_integer_value(json_object_get(answer, "policyTime"));
     return 0;
 }
 

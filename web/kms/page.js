@@ -113,7 +113,12 @@ function many(count, one) {
 function drawPolicy() {
   const { policy } = state;
   const rules = policy.rules ?? {};
-  const kinds = { file: "allow-list file", webhook: "webhook", dev: "none: everything is allowed" };
+  const kinds = {
+    file: "allow-list file", chain: "contract on a chain", webhook: "webhook",
+    dev: "none: everything is allowed",
+  };
+  const chain = policy.on_chain;
+  const useless = chain ? chain.nodes.filter((node) => node.trouble) : [];
   facts(byId("policy"), [
     ["Decided by", kinds[policy.type] ?? policy.type],
     ["Source", policy.source && value(policy.source, true)],
@@ -121,6 +126,11 @@ function drawPolicy() {
     ["Gateway", policy.gateway_app_id && value(policy.gateway_app_id, true)],
     ["Contract", policy.contract && value(policy.contract, true)],
     ["Chain", policy.chain_id && String(policy.chain_id)],
+    ["Read at", chain && chain.block > 0 &&
+      `block ${chain.block}, ${many(Math.max(0, state.now - chain.block_time), "second")} old`],
+    ["Nodes", chain && `${chain.quorum} of ${chain.nodes.length} must say the same`],
+    ...useless.map((node) => ["Not used", node.trouble]),
+    ["Reorganised", chain && chain.reorgs > 0 && many(chain.reorgs, "time")],
     ["OS images", rules.osImages && many(rules.osImages.length, "image")],
     ["TCB levels", (rules.allowedTcbStatuses ?? (policy.rules ? ["UpToDate"] : [])).join(", ")],
   ]);
