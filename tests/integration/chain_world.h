@@ -164,14 +164,15 @@ static inline void evm_store(evm *e, const char *address, const char *slot,
 /* A DstackApp, as the factory makes it, at an address of our choice: a chain's own addresses cannot
  * be chosen, and in these tests an app's id follows from its compose text. */
 static inline void evm_app_at(evm *e, const chain_address *app) {
-    char kms[CHAIN_ADDRESS_TEXT], text[CHAIN_ADDRESS_TEXT], owner[CHAIN_ADDRESS_TEXT],
+    char contract[CHAIN_ADDRESS_TEXT], text[CHAIN_ADDRESS_TEXT], owner[CHAIN_ADDRESS_TEXT],
         implementation[CHAIN_ADDRESS_TEXT];
-    chain_address_text(&e->kms, kms);
+    chain_address_text(&e->kms, contract);
     chain_address_text(app, text);
     chain_address_text(&e->owner, owner);
     chain_address_text(&e->app_implementation, implementation);
     /* The KMS's proxy has the very code of an app's. */
-    DSTACK_AUTO(json) json_t *code = evm_ask(e, "eth_getCode", json_pack("[s,s]", kms, "latest"));
+    DSTACK_AUTO(json)
+    json_t *code = evm_ask(e, "eth_getCode", json_pack("[s,s]", contract, "latest"));
     evm_do(e, "anvil_setCode", json_pack("[s,O]", text, code));
     evm_store(e, text, "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc",
               implementation);

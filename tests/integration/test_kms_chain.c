@@ -2,6 +2,7 @@
 #include "kms_calls.h"
 
 #include "chain_world.h"
+#include "settings.h"
 
 #define NODES 3
 
@@ -22,9 +23,8 @@ static char *hex0x(const char *hex, char out[67]) {
 static json_t *print_identity(const world *w) {
     char command[400];
     DSTACK_AUTO(buf) dstack_buf text = {0};
-    snprintf(command, sizeof command,
-             "'%s' --config '%s' --insecure-dev --print-identity 2>>'%s'", kms_program, w->config,
-             w->log);
+    snprintf(command, sizeof command, "'%s' --config '%s' --insecure-dev --print-identity 2>>'%s'",
+             kms_program, w->config, w->log);
     FILE *out = popen(command, "r");
     assert_non_null(out);
     char part[4096];
@@ -45,14 +45,14 @@ static void allow_on_chain(chained *c, const json_t *identity, const char *name,
                  hex0x(json_string_value(json_object_get(identity, name)), word));
 }
 
-static void configure(chained *c, const char *more) {
-    char kms[CHAIN_ADDRESS_TEXT];
+static void configure(chained *c, const char *block) {
+    char contract[CHAIN_ADDRESS_TEXT];
     DSTACK_AUTO(buf) dstack_buf auth = {0};
-    chain_address_text(&c->chain.kms, kms);
+    chain_address_text(&c->chain.kms, contract);
     buf_put_fmt(&auth,
                 "{type: chain, chain: {contract: '%s', chain_id: 31337, quorum: 2, urls: ['%s', "
-                "'%s', '%s'], block: latest, cache: 0s, timeout: 20s%s}}",
-                kms, c->nodes[0].url, c->nodes[1].url, c->nodes[2].url, more);
+                "'%s', '%s'], block: %s, cache: 0s, timeout: 20s}}",
+                contract, c->nodes[0].url, c->nodes[1].url, c->nodes[2].url, block);
     world_configure_with(c->world, buf_text(&auth), "auto_bootstrap_domain: localhost", "");
 }
 
@@ -67,7 +67,7 @@ static int setup(void **state) {
     world_setup(&w);
     c->world = w;
     hex0x(c->world->compose_hash, c->compose_hash);
-    configure(c, "");
+    configure(c, "latest");
     DSTACK_AUTO(json) json_t *identity = print_identity(c->world);
     allow_on_chain(c, identity, "osImageHash", "addOsImageHash(bytes32)");
     allow_on_chain(c, identity, "mrAggregated", "addKmsAggregatedMr(bytes32)");
@@ -143,6 +143,10 @@ static void keys_follow_the_contracts(void **state) {
     given(c, &last);
 }
 
+static const char other_manifest[] =
+    "{\"manifest_version\":2,\"name\":\"other\",\"runner\":\"docker-compose\","
+    "\"docker_compose_file\":\"services: {}\\n\",\"key_provider\":\"kms\"}";
+
 static void an_unregistered_app_and_another_kms_are_refused(void **state) {
     chained *c = *state;
     DSTACK_AUTO(json) json_t *identity = print_identity(c->world);
@@ -156,22 +160,23 @@ static void an_unregistered_app_and_another_kms_are_refused(void **state) {
     evm_set_word(&c->chain, &c->chain.kms, "removeKmsAggregatedMr(bytes32)", word);
     refused(c, "KMS is not allowed: Aggregated MR not allowed");
     evm_set_word(&c->chain, &c->chain.kms, "addKmsAggregatedMr(bytes32)", word);
-    DSTACK_AUTO(workload)
-    workload *stranger = world_workload(c->world, &c->world->guest_tee, c->world->keys,
-                                        "{\"manifest_version\":2,\"name\":\"other\",\"runner\":"
-                                        "\"docker-compose\",\"docker_compose_file\":\"services: {}"
-                                        "\\n\",\"key_provider\":\"kms\"}",
+    world_tee tee = {0};
+    world_tee_start(c->world, &tee, "second-tee", &c->world->image.measured, c->world->keys);
+    workload *stranger = world_workload(c->world, &tee, c->world->keys, other_manifest,
                                         c->world->image.vm_config, "stranger");
-    (void)stranger;
+    expect_refusal(c->world, stranger, c->world->image.vm_config,
+                   "App not allowed: Boot denied: App not registered");
+    workload_free(stranger);
+    world_tee_stop(&tee);
 }
 
 static void meta_page_and_metrics_tell_of_the_chain(void **state) {
     chained *c = *state;
-    char kms[CHAIN_ADDRESS_TEXT], implementation[CHAIN_ADDRESS_TEXT], says[120];
-    chain_address_text(&c->chain.kms, kms);
+    char contract[CHAIN_ADDRESS_TEXT], implementation[CHAIN_ADDRESS_TEXT], says[120];
+    chain_address_text(&c->chain.kms, contract);
     chain_address_text(&c->chain.app_implementation, implementation);
     world_run(c->world);
-    snprintf(says, sizeof says, "\"kms_contract_address\":\"%s\"", kms);
+    snprintf(says, sizeof says, "\"kms_contract_address\":\"%s\"", contract);
     world_post(c->world, "/prpc/GetMeta?json", "null", 200, says);
     snprintf(says, sizeof says, "\"app_auth_implementation\":\"%s\"", implementation);
     world_post(c->world, "/prpc/GetMeta?json", "null", 200, says);
@@ -261,12 +266,7 @@ static void sec_30_no_key_is_released_on_a_stale_policy(void **state) {
 
 static void sec_30_a_reorganised_final_block_stops_the_kms(void **state) {
     chained *c = *state;
-    configure(c, ", block: finalized");
-    DSTACK_AUTO(buf) dstack_buf text = {0};
-    load_file(c->world->config, &text);
-    char *latest = strstr((char *)buf_text(&text), "block: latest, ");
-    memmove(latest, latest + strlen("block: latest, "), strlen(latest + strlen("block: latest, ")) + 1);
-    world_write(c->world, "kms.yaml", (const char *)text.data);
+    configure(c, "finalized");
     evm_mine(&c->chain, 100);
     world_run(c->world);
     DSTACK_AUTO(app_keys) dstack_app_keys keys = {0};
@@ -289,7 +289,8 @@ static void settings_that_trust_too_much_are_refused(void **state) {
         {"contract: '0x12', chain_id: 1, urls: ['https://a']", "contract", true},
         {"contract: '0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0', urls: ['https://a']", "chain_id",
          true},
-        {"contract: '0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0', chain_id: 1", "chain nodes", true},
+        {"contract: '0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0', chain_id: 1", "chain nodes",
+         true},
         {"contract: '0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0', chain_id: 1, quorum: 1, urls: "
          "['https://a', 'https://b']",
          "more than half", true},
@@ -309,8 +310,9 @@ static void settings_that_trust_too_much_are_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         DSTACK_AUTO(buf) dstack_buf text = {0};
         dstack_error err = {0};
-        buf_put_fmt(&text, "core:\n  tee: {url: tdx, manifest: x}\n  auth_api: {type: chain, "
-                           "chain: {%s}}\n",
+        buf_put_fmt(&text,
+                    "core:\n  tee: {url: tdx, manifest: x}\n  auth_api: {type: chain, "
+                    "chain: {%s}}\n",
                     cases[i].chain);
         DSTACK_AUTO(config)
         service_config *config = config_parse(bytes_of_buf(&text), NULL, kms_description.keys,

@@ -143,6 +143,7 @@ int kms_settings_check(const service_config *config, bool insecure_dev, dstack_e
     int rc = check_type(config, err);
     rc = rc != 0 ? rc : check_ports(config, err);
     rc = rc != 0 ? rc : check_images(config, err);
+    rc = rc != 0 ? rc : kms_auth_check(config, "core.auth_api", insecure_dev, err);
     rc = rc != 0 ? rc : config_collateral_renewal_check(config, "core.attestation.renewal", err);
     if (rc != 0) {
         return rc;
