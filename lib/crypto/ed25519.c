@@ -1,7 +1,9 @@
 #include "crypto/ed25519.h"
 
+#include <openssl/evp.h>
 #include <sodium.h>
 
+#include "base/auto.h"
 #include "base/error.h"
 
 int ed25519_public(const uint8_t seed[ED25519_SEED_SIZE], uint8_t public_key[ED25519_PUBLIC_SIZE],
@@ -30,4 +32,35 @@ int ed25519_verify(const uint8_t public_key[ED25519_PUBLIC_SIZE], dstack_bytes m
         return error_set(err, DSTACK_E_CRYPTO, "Ed25519 signature does not verify");
     }
     return 0;
+}
+
+bool ed25519_point_decodes(const uint8_t public_key[ED25519_PUBLIC_SIZE]) {
+    static const uint8_t identity[ED25519_PUBLIC_SIZE] = {1};
+    uint8_t sum[ED25519_PUBLIC_SIZE];
+    return crypto_core_ed25519_add(sum, public_key, identity) == 0;
+}
+
+static inline void auto_evp_pkey(EVP_PKEY **key) {
+    EVP_PKEY_free(*key);
+}
+
+static inline void auto_evp_md_ctx(EVP_MD_CTX **context) {
+    EVP_MD_CTX_free(*context);
+}
+
+int ed25519_verify_lenient(const uint8_t public_key[ED25519_PUBLIC_SIZE], dstack_bytes message,
+                           const uint8_t signature[ED25519_SIGNATURE_SIZE], dstack_error *err) {
+    static const uint8_t nothing;
+    DSTACK_AUTO(evp_pkey)
+    EVP_PKEY *key =
+        EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, ED25519_PUBLIC_SIZE);
+    DSTACK_AUTO(evp_md_ctx) EVP_MD_CTX *context = EVP_MD_CTX_new();
+    if (key == NULL || context == NULL ||
+        EVP_DigestVerifyInit(context, NULL, NULL, NULL, key) != 1) {
+        return error_set(err, DSTACK_E_CRYPTO, "Ed25519 key cannot be used");
+    }
+    return EVP_DigestVerify(context, signature, ED25519_SIGNATURE_SIZE,
+                            message.len > 0 ? message.data : &nothing, message.len) == 1
+               ? 0
+               : error_set(err, DSTACK_E_CRYPTO, "Ed25519 signature does not verify");
 }

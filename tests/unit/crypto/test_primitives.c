@@ -255,8 +255,53 @@ static void k256_refuses_what_is_malformed(void **state) {
     assert_int_equal(k256_recover(digest, bytes_of(forged, 64), out, NULL), DSTACK_E_FORMAT);
 }
 
+/* What the lenient check of Ed25519 takes beyond the strict one, and what neither does. */
+static void lenient_ed25519_takes_odd_keys_and_nothing_else(void **state) {
+    static const uint8_t no_point[32] = {2};
+    uint8_t identity[32] = {1}, other_identity[32], zero[64] = {1}, seed[32] = {7}, key[32];
+    uint8_t signature[64];
+    dstack_bytes message = bytes_of_str("message"), other = bytes_of_str("massage");
+    /* y = p + 1, which is the identity's 1 again in an encoding that is not canonical */
+    memset(other_identity, 0xff, sizeof other_identity);
+    other_identity[0] = 0xee;
+    other_identity[31] = 0x7f;
+    assert_true(ed25519_point_decodes(identity));
+    assert_true(ed25519_point_decodes(other_identity));
+    assert_false(ed25519_point_decodes(no_point));
+    /* R the identity and S zero hold for every message under a key of order one */
+    assert_int_equal(ed25519_verify_lenient(identity, message, zero, NULL), 0);
+    assert_int_equal(ed25519_verify_lenient(other_identity, message, zero, NULL), 0);
+    assert_int_equal(ed25519_verify(identity, message, zero, NULL), DSTACK_E_CRYPTO);
+    assert_int_equal(ed25519_verify(other_identity, message, zero, NULL), DSTACK_E_CRYPTO);
+    /* but R is compared in its canonical encoding */
+    memcpy(zero, other_identity, 32);
+    assert_int_equal(ed25519_verify_lenient(identity, message, zero, NULL), DSTACK_E_CRYPTO);
+    assert_int_equal(ed25519_verify_lenient(no_point, message, zero, NULL), DSTACK_E_CRYPTO);
+    assert_int_equal(ed25519_public(seed, key, NULL), 0);
+    assert_int_equal(ed25519_sign(seed, message, signature, NULL), 0);
+    assert_int_equal(ed25519_verify_lenient(key, message, signature, NULL), 0);
+    assert_int_equal(ed25519_verify_lenient(key, other, signature, NULL), DSTACK_E_CRYPTO);
+    assert_int_equal(ed25519_verify_lenient(key, (dstack_bytes){0}, signature, NULL),
+                     DSTACK_E_CRYPTO);
+    /* S + L is S modulo the order L of the base point (RFC 8032, section 5.1) */
+    static const uint8_t order[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58,
+                                      0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+                                      0,    0,    0,    0,    0,    0,    0,    0,
+                                      0,    0,    0,    0,    0,    0,    0,    0x10};
+    unsigned carry = 0;
+    for (size_t i = 0; i < 32; i++) {
+        carry += (unsigned)signature[32 + i] + order[i];
+        signature[32 + i] = (uint8_t)carry;
+        carry >>= 8;
+    }
+    assert_int_equal(carry, 0);
+    assert_int_equal(ed25519_verify_lenient(key, message, signature, NULL), DSTACK_E_CRYPTO);
+    assert_int_equal(ed25519_verify(key, message, signature, NULL), DSTACK_E_CRYPTO);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lenient_ed25519_takes_odd_keys_and_nothing_else),
         cmocka_unit_test(aes_gcm_gives_the_published_values),
         cmocka_unit_test(aes_gcm_opens_nothing_that_was_changed),
         cmocka_unit_test(x25519_gives_the_rfc_7748_values),
