@@ -127,13 +127,15 @@ static int read_request(rpc_call *call, wire form, dstack_error *err) {
         call->request = rpc_new_message(&empty_descriptor);
         return call->request != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
+    const char *const *texts = call->method->texts;
     if (strcmp(http_request_method(call->http), "GET") == 0) {
-        return rpc_message_from_query(descriptor, http_request_query(call->http), &call->request,
-                                      err);
+        return rpc_request_from_query(descriptor, texts, http_request_query(call->http),
+                                      &call->request, err);
     }
     dstack_bytes body = http_request_body(call->http);
-    return form == WIRE_JSON ? rpc_message_from_json(descriptor, body, &call->request, err)
-                             : rpc_message_from_protobuf(descriptor, body, &call->request, err);
+    return form == WIRE_JSON
+               ? rpc_request_from_json(descriptor, texts, body, &call->request, err)
+               : rpc_request_from_protobuf(descriptor, texts, body, &call->request, err);
 }
 
 /* ---- who may call -----------------------------------------------------------------------------

@@ -60,6 +60,9 @@ typedef struct rpc_method {
     rpc_handler *handler;
     size_t body_limit; /* 0: 10 MiB or the route's */
     bool quick;        /* computes a short while and waits for nothing: see rpc_is_quick() */
+    /* Fields of the request that are texts although their type is bytes, NULL-ended; NULL: none. A
+     * zero character, which other texts refuse, is one of theirs. */
+    const char *const *texts;
 } rpc_method;
 
 struct rpc_service {

@@ -34,6 +34,19 @@ static inline uint32_t *rpc_field_case(const ProtobufCMessage *message,
  * does not keep the option that says so. */
 bool rpc_field_is_map(const ProtobufCFieldDescriptor *field);
 size_t rpc_type_size(ProtobufCType type);
+/* Requests, whose fields named in `texts` (NULL-ended, or NULL) are texts that may hold zero
+ * characters; see rpc_method.texts. */
+int rpc_request_from_json(const ProtobufCMessageDescriptor *descriptor, const char *const *texts,
+                          dstack_bytes text, ProtobufCMessage **out, dstack_error *err);
+int rpc_request_from_query(const ProtobufCMessageDescriptor *descriptor, const char *const *texts,
+                           const char *query, ProtobufCMessage **out, dstack_error *err);
+int rpc_request_from_protobuf(const ProtobufCMessageDescriptor *descriptor,
+                              const char *const *texts, dstack_bytes body, ProtobufCMessage **out,
+                              dstack_error *err);
+/* In a JSON object: the texts become the hex that their fields are read from. */
+int rpc_texts_to_hex(const char *const *texts, json_t *object, dstack_error *err);
+/* In a message: texts must be UTF-8. */
+int rpc_texts_check(const char *const *texts, const ProtobufCMessage *message, dstack_error *err);
 int rpc_message_from_value(const ProtobufCMessageDescriptor *descriptor, const json_t *value,
                            ProtobufCMessage **out, dstack_error *err);
 /* Integers from 2^63 to 2^64 - 1 (rpc_json_number.c): whether a text may hold some, the text with

@@ -269,14 +269,17 @@ static int read_integer(const ProtobufCFieldDescriptor *field, const json_t *val
     }
 }
 
-static int read_hex(const char *name, const char *text, ProtobufCBinaryData *out,
+static int read_hex(const char *name, const json_t *value, ProtobufCBinaryData *out,
                     dstack_error *err) {
+    static const char digits[] = "0123456789abcdefABCDEF";
+    const char *text = json_string_value(value);
+    size_t len = json_string_length(value);
     while (text[0] == '0' && text[1] == 'x') {
         text += 2;
+        len -= 2;
     }
-    size_t len = strlen(text);
     for (size_t i = 0; i < len; i++) {
-        if (strchr("0123456789abcdefABCDEF", text[i]) == NULL) {
+        if (memchr(digits, text[i], sizeof digits - 1) == NULL) {
             return error_set(err, DSTACK_E_FORMAT, "%s: Invalid character '%c' at position %zu",
                              name, text[i] >= ' ' && text[i] < 0x7f ? text[i] : '?', i);
         }
@@ -311,7 +314,7 @@ static int read_value(const ProtobufCFieldDescriptor *field, const json_t *value
         return text != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     case PROTOBUF_C_TYPE_BYTES:
-        return json_is_string(value) ? read_hex(field->name, json_string_value(value), at, err)
+        return json_is_string(value) ? read_hex(field->name, value, at, err)
                                      : type_error(field->name, "a string", value, err);
     case PROTOBUF_C_TYPE_MESSAGE:
         return read_message(field->descriptor, value, depth + 1, at, err);
@@ -432,6 +435,11 @@ static int read_message(const ProtobufCMessageDescriptor *descriptor, const json
 
 int rpc_message_from_json(const ProtobufCMessageDescriptor *descriptor, dstack_bytes text,
                           ProtobufCMessage **out, dstack_error *err) {
+    return rpc_request_from_json(descriptor, NULL, text, out, err);
+}
+
+int rpc_request_from_json(const ProtobufCMessageDescriptor *descriptor, const char *const *texts,
+                          dstack_bytes text, ProtobufCMessage **out, dstack_error *err) {
     *out = NULL;
     if (text.len == 0) {
         *out = rpc_new_message(descriptor);
@@ -451,7 +459,8 @@ int rpc_message_from_json(const ProtobufCMessageDescriptor *descriptor, dstack_b
         return error_set(err, DSTACK_E_FORMAT, "%s at line %d column %d", at.text, at.line,
                          at.column);
     }
-    return rpc_message_from_value(descriptor, value, out, err);
+    int rc = rpc_texts_to_hex(texts, value, err);
+    return rc != 0 ? rc : rpc_message_from_value(descriptor, value, out, err);
 }
 
 int rpc_message_from_value(const ProtobufCMessageDescriptor *descriptor, const json_t *value,

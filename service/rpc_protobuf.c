@@ -122,6 +122,12 @@ static const char *text_with_zero(const ProtobufCMessageDescriptor *descriptor, 
 
 int rpc_message_from_protobuf(const ProtobufCMessageDescriptor *descriptor, dstack_bytes body,
                               ProtobufCMessage **out, dstack_error *err) {
+    return rpc_request_from_protobuf(descriptor, NULL, body, out, err);
+}
+
+int rpc_request_from_protobuf(const ProtobufCMessageDescriptor *descriptor,
+                              const char *const *texts, dstack_bytes body, ProtobufCMessage **out,
+                              dstack_error *err) {
     static const uint8_t nothing;
     const char *cut = text_with_zero(descriptor, body, 0);
     *out = NULL;
@@ -135,6 +141,7 @@ int rpc_message_from_protobuf(const ProtobufCMessageDescriptor *descriptor, dsta
                          "failed to decode Protobuf message: malformed input");
     }
     int rc = check_texts(*out, err);
+    rc = rc != 0 ? rc : rpc_texts_check(texts, *out, err);
     if (rc != 0) {
         rpc_free_message(*out);
         *out = NULL;

@@ -103,6 +103,11 @@ static int add_argument(const ProtobufCMessageDescriptor *descriptor, const char
 
 int rpc_message_from_query(const ProtobufCMessageDescriptor *descriptor, const char *query,
                            ProtobufCMessage **out, dstack_error *err) {
+    return rpc_request_from_query(descriptor, NULL, query, out, err);
+}
+
+int rpc_request_from_query(const ProtobufCMessageDescriptor *descriptor, const char *const *texts,
+                           const char *query, ProtobufCMessage **out, dstack_error *err) {
     DSTACK_AUTO(json) json_t *object = json_object();
     *out = NULL;
     for (const char *part = query; *part != 0;) {
@@ -121,6 +126,6 @@ int rpc_message_from_query(const ProtobufCMessageDescriptor *descriptor, const c
         }
         part += len + (part[len] == '&');
     }
-    int rc = rpc_message_from_value(descriptor, object, out, err);
-    return rc;
+    int rc = rpc_texts_to_hex(texts, object, err);
+    return rc != 0 ? rc : rpc_message_from_value(descriptor, object, out, err);
 }

@@ -92,7 +92,11 @@ static const struct own_case {
     {S, "POST", "/GetKey", RAW_JSON, "{\"path\":\"a\",\"path\":\"b\"}", 400, RAW_JSON, "duplicate"},
     {S, "POST", "/GetKey", RAW_JSON, "{\"path\":\"a\",\"more\":[{}]}", 200, RAW_JSON, NULL},
     {S, "POST", "/GetKey", RAW_JSON, "{\"path\":\"\xff\"}", 400, RAW_JSON, NULL},
-    {S, "POST", "/GetKey", RAW_JSON, "{\"path\":\"a\\u0000b\"}", 400, RAW_JSON, "zero character"},
+    {S, "POST", "/GetKey", RAW_JSON, "{\"path\":\"a\\u0000b\"}", 200, RAW_JSON, NULL},
+    {S, "POST", "/GetKey", RAW_JSON, "{\"algorithm\":\"k256\\u0000\"}", 400, RAW_JSON,
+     "zero character"},
+    {S, "POST", "/Sign", RAW_JSON, "{\"algorithm\":\"ed25519\",\"data\":\"00\\u0000zz\"}", 400,
+     RAW_JSON, "Invalid character"},
     {S, "POST", "/GetKey", RAW_JSON, "{\"path\":\"\\ud800\"}", 400, RAW_JSON, NULL},
     {S, "POST", "/Sign", RAW_JSON, "{\"algorithm\":\"ed25519\",\"data\":\"0x00\"}", 200, RAW_JSON,
      NULL},
@@ -164,18 +168,65 @@ static void requests_of_every_form_get_their_status_and_shape(void **state) {
     world_end(&w);
 }
 
+static void post(world *w, const char *target, const char *type, dstack_bytes body, int want,
+                 http_client_response *answer) {
+    assert_int_equal(raw_call(w->dir, S, "POST", target, type, body, answer), want);
+}
+
 static void a_protobuf_text_is_never_cut_at_a_zero_character(void **state) {
     world w;
     world_begin(&w, "");
     raw_listen(&w.f, w.dir);
-    DSTACK_AUTO(http_client_response) http_client_response answer = {0};
-    assert_int_equal(raw_call(w.dir, S, "POST", "/GetKey", NULL,
-                              bytes_of("\x0a\x03"
-                                       "a\0b",
-                                       5),
-                              &answer),
-                     400);
-    assert_true(raw_holds(&answer.body, "zero character"));
+    DSTACK_AUTO(http_client_response) http_client_response refused = {0};
+    DSTACK_AUTO(http_client_response) http_client_response no_text = {0};
+    /* the algorithm "k\0" */
+    post(&w, "/GetKey", NULL, bytes_of("\x1a\x02k\0", 4), 400, &refused);
+    assert_true(raw_holds(&refused.body, "zero character"));
+    /* a path that is no UTF-8, behind a zero character */
+    post(&w, "/GetKey", NULL, bytes_of("\x0a\x02\0\xff", 4), 400, &no_text);
+    assert_true(raw_holds(&no_text.body, "not UTF-8"));
+    world_end(&w);
+}
+
+/* Paths and domains may hold zero characters: each is a key of its own, the same in both forms of a
+ * request. */
+static void a_key_of_a_name_with_a_zero_character_is_its_own(void **state) {
+    static const struct {
+        const char *target, *json, *cut_json, *protobuf;
+        size_t protobuf_len;
+    } cases[] = {
+        {"/GetKey?json", "{\"path\":\"a\\u0000b\"}", "{\"path\":\"a\"}",
+         "\x0a\x03"
+         "a\0b",
+         5},
+        {"/v1/GetKey?json", "{\"domain\":\"a\\u0000b\",\"algorithm\":\"ed25519\"}",
+         "{\"domain\":\"a\",\"algorithm\":\"ed25519\"}",
+         "\x0a\x03"
+         "a\0b\x12\x07"
+         "ed25519",
+         14},
+    };
+    world w;
+    world_begin(&w, "");
+    raw_listen(&w.f, w.dir);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        DSTACK_AUTO(http_client_response) http_client_response whole = {0};
+        DSTACK_AUTO(http_client_response) http_client_response cut = {0};
+        DSTACK_AUTO(http_client_response) http_client_response encoded = {0};
+        char target[32];
+        snprintf(target, sizeof target, "%.*s", (int)strcspn(cases[i].target, "?"),
+                 cases[i].target);
+        post(&w, cases[i].target, NULL, bytes_of_str(cases[i].json), 200, &whole);
+        post(&w, cases[i].target, NULL, bytes_of_str(cases[i].cut_json), 200, &cut);
+        post(&w, target, NULL, bytes_of(cases[i].protobuf, cases[i].protobuf_len), 200, &encoded);
+        DSTACK_AUTO(json) json_t *a = json_parse(bytes_of_buf(&whole.body), 65536, "a", NULL);
+        DSTACK_AUTO(json) json_t *b = json_parse(bytes_of_buf(&cut.body), 65536, "b", NULL);
+        assert_string_not_equal(text_of(a, "key"), text_of(b, "key"));
+        DSTACK_AUTO(buf) dstack_buf key = {0};
+        put_hex(&key, text_of(a, "key"));
+        assert_int_equal(key.len, 32);
+        assert_non_null(memmem(encoded.body.data, encoded.body.len, key.data, key.len));
+    }
     world_end(&w);
 }
 
@@ -199,6 +250,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_of_every_form_get_their_status_and_shape),
         cmocka_unit_test(a_protobuf_text_is_never_cut_at_a_zero_character),
+        cmocka_unit_test(a_key_of_a_name_with_a_zero_character_is_its_own),
         cmocka_unit_test(answers_are_ascii),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,12 +10,17 @@
 #define V0(name) &dstack_guest__##name##__descriptor
 #define V1(name) &dstack__guest__v1__##name##__descriptor
 #define QUICK true
+/* What keys are derived from may hold any character, also zero. */
+static const char *const path_texts[] = {"path", NULL};
+static const char *const path_purpose_texts[] = {"path", "purpose", NULL};
+static const char *const domain_texts[] = {"domain", NULL};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const rpc_method v0_methods[] = {
     {"GetTlsKey", V0(get_tls_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, v0_get_tls_key,
      0},
-    {"GetKey", V0(get_key_args), V0(get_key_response), RPC_CALLER_LOCAL, v0_get_key, 0, QUICK},
+    {"GetKey", V0(get_key_args), V0(get_key_response), RPC_CALLER_LOCAL, v0_get_key, 0, QUICK,
+     path_purpose_texts},
     {"GetQuote", V0(raw_quote_args), V0(get_quote_response), RPC_CALLER_LOCAL, v0_get_quote, 0},
     {"Attest", V0(raw_quote_args), V0(attest_response), RPC_CALLER_LOCAL, v0_attest, 0},
     {"EmitEvent", V0(emit_event_args), NULL, RPC_CALLER_LOCAL, v0_emit_event, 0, QUICK},
@@ -28,7 +33,8 @@ static const rpc_method v0_methods[] = {
 static const rpc_method v1_methods[] = {
     {"IssueCert", V1(issue_cert_request), V1(issue_cert_response), RPC_CALLER_LOCAL, v1_issue_cert,
      0},
-    {"GetKey", V1(get_key_request), V1(get_key_response), RPC_CALLER_LOCAL, v1_get_key, 0, QUICK},
+    {"GetKey", V1(get_key_request), V1(get_key_response), RPC_CALLER_LOCAL, v1_get_key, 0, QUICK,
+     domain_texts},
     {"Attest", V1(attest_request), V1(attest_response), RPC_CALLER_LOCAL, v1_attest, 0},
     {"AttestGpu", V1(attest_gpu_request), V1(attest_gpu_response), RPC_CALLER_LOCAL, v1_attest_gpu,
      0},
@@ -38,9 +44,9 @@ static const rpc_method v1_methods[] = {
 
 static const rpc_method tappd_methods[] = {
     {"DeriveKey", V0(derive_key_args), V0(get_tls_key_response), RPC_CALLER_LOCAL, tappd_derive_key,
-     0},
+     0, false, path_texts},
     {"DeriveK256Key", V0(get_key_args), V0(derive_k256_key_response), RPC_CALLER_LOCAL,
-     tappd_derive_k256_key, 0, QUICK},
+     tappd_derive_k256_key, 0, QUICK, path_purpose_texts},
     {"TdxQuote", V0(tdx_quote_args), V0(tdx_quote_response), RPC_CALLER_LOCAL, tappd_tdx_quote, 0},
     {"RawQuote", V0(raw_quote_args), V0(tdx_quote_response), RPC_CALLER_LOCAL, tappd_raw_quote, 0},
     {"Info", NULL, V0(app_info), RPC_CALLER_LOCAL, v0_info, 0},

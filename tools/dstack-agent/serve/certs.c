@@ -135,7 +135,7 @@ int v1_issue_cert(rpc_call *call, dstack_error *err) {
 }
 
 /* A P-256 key that is the same wherever the app runs. */
-static int derived_key(agent *a, const char *path, bool random_seed, dstack_secret **pem,
+static int derived_key(agent *a, dstack_bytes path, bool random_seed, dstack_secret **pem,
                        dstack_error *err) {
     DSTACK_AUTO(secret) dstack_secret *seed = NULL;
     DSTACK_AUTO(secret) dstack_secret *scalar = NULL;
@@ -147,9 +147,8 @@ static int derived_key(agent *a, const char *path, bool random_seed, dstack_secr
         }
         random_fill(dstack_secret_data(seed), 32);
     }
-    const dstack_bytes context = bytes_of_str(path);
     int rc;
-    if ((rc = dstack_key_derive_p256(random_seed ? seed : a->keys.k256_key, &context, 1, &scalar,
+    if ((rc = dstack_key_derive_p256(random_seed ? seed : a->keys.k256_key, &path, 1, &scalar,
                                      err)) != 0 ||
         (rc = ecdsa_private_from_scalar(&key, ECDSA_P256, bytes_of(dstack_secret_peek(scalar), 32),
                                         err)) != 0) {
@@ -163,11 +162,12 @@ int tappd_derive_key(rpc_call *call, dstack_error *err) {
     DstackGuest__GetTlsKeyResponse *out = (void *)call->response;
     DSTACK_AUTO(secret) dstack_secret *key = NULL;
     DSTACK_AUTO(cert_chain) cert_chain chain = {0};
+    const dstack_bytes path = bytes_of(args->path.data, args->path.len);
     int rc = guard_right_of(call, GUARD_CERTIFICATES, err);
     if (rc == 0 && !args->random_seed) {
-        rc = guard_path(call, args->path, err);
+        rc = guard_path(call, path, err);
     }
-    rc = rc != 0 ? rc : derived_key(call->app, args->path, args->random_seed, &key, err);
+    rc = rc != 0 ? rc : derived_key(call->app, path, args->random_seed, &key, err);
     if (rc != 0) {
         return rc;
     }

@@ -62,12 +62,12 @@ static int refuse(rpc_call *call, const caller *who, const char *what, dstack_er
                      who->service, what);
 }
 
-int guard_path(rpc_call *call, const char *path, dstack_error *err) {
+int guard_path(rpc_call *call, dstack_bytes path, dstack_error *err) {
     const caller *who = NULL;
     const dstack_key_grant *grant = NULL;
     int rc = grant_of(call, &who, &grant, err);
     return rc != 0 || grant == NULL ||
-                   dstack_key_name_matches(grant->paths, grant->path_count, bytes_of_str(path))
+                   dstack_key_name_matches(grant->paths, grant->path_count, path)
                ? rc
                : refuse(call, who, "the key of this path", err);
 }

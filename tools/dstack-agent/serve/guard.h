@@ -8,7 +8,7 @@
 
 typedef enum guard_right { GUARD_SIGN, GUARD_CERTIFICATES, GUARD_ATTEST } guard_right;
 
-int guard_path(rpc_call *call, const char *path, dstack_error *err);
+int guard_path(rpc_call *call, dstack_bytes path, dstack_error *err);
 int guard_domain(rpc_call *call, dstack_bytes domain, dstack_error *err);
 int guard_right_of(rpc_call *call, guard_right right, dstack_error *err);
 

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include <dstack/keys.h>
-#include <sodium.h>
 
 #include "base/clock.h"
 #include "base/cursor.h"
@@ -50,13 +49,11 @@ static int v0_algorithm(const char *name, dstack_key_algorithm *out, dstack_erro
     return error_set(err, DSTACK_E_ARGUMENT, "Unsupported algorithm");
 }
 
-static int v0_derive(agent *a, const char *path, const char *purpose, const char *algorithm,
+static int v0_derive(agent *a, dstack_bytes path, dstack_bytes purpose, const char *algorithm,
                      dstack_app_key *out, dstack_error *err) {
     dstack_key_algorithm kind = DSTACK_KEY_SECP256K1;
     int rc = v0_algorithm(algorithm, &kind, err);
-    return rc != 0 ? rc
-                   : dstack_app_key_derive(a->keys.k256_key, bytes_of_str(path),
-                                           bytes_of_str(purpose), kind, out, err);
+    return rc != 0 ? rc : dstack_app_key_derive(a->keys.k256_key, path, purpose, kind, out, err);
 }
 
 /* The key of Sign is the same in every call: derived at the first, kept until the agent ends. */
@@ -65,7 +62,8 @@ static int sign_key(agent *a, bool ed25519, const dstack_app_key **out, dstack_e
     dstack_app_key *kept = &a->sign_keys[ed25519];
     int rc = 0;
     if (kept->secret == NULL) {
-        rc = v0_derive(a, SIGN_PATH, SIGN_PURPOSE, ed25519 ? "ed25519" : "secp256k1", kept, err);
+        rc = v0_derive(a, bytes_of_str(SIGN_PATH), bytes_of_str(SIGN_PURPOSE),
+                       ed25519 ? "ed25519" : "secp256k1", kept, err);
     }
     *out = kept;
     pthread_mutex_unlock(&a->sign_lock);
@@ -77,8 +75,10 @@ int v0_get_key(rpc_call *call, dstack_error *err) {
     const DstackGuest__GetKeyArgs *args = (const void *)call->request;
     DstackGuest__GetKeyResponse *out = (void *)call->response;
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
-    int rc = guard_path(call, args->path, err);
-    rc = rc != 0 ? rc : v0_derive(a, args->path, args->purpose, args->algorithm, &key, err);
+    int rc = guard_path(call, view_of(args->path), err);
+    rc = rc != 0 ? rc
+                 : v0_derive(a, view_of(args->path), view_of(args->purpose), args->algorithm, &key,
+                             err);
     if (rc != 0) {
         return rc;
     }
@@ -94,8 +94,10 @@ int tappd_derive_k256_key(rpc_call *call, dstack_error *err) {
     const DstackGuest__GetKeyArgs *args = (const void *)call->request;
     DstackGuest__DeriveK256KeyResponse *out = (void *)call->response;
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
-    int rc = guard_path(call, args->path, err);
-    rc = rc != 0 ? rc : v0_derive(a, args->path, args->purpose, args->algorithm, &key, err);
+    int rc = guard_path(call, view_of(args->path), err);
+    rc = rc != 0 ? rc
+                 : v0_derive(a, view_of(args->path), view_of(args->purpose), args->algorithm, &key,
+                             err);
     if (rc != 0) {
         return rc;
     }
@@ -125,7 +127,7 @@ int v1_get_key(rpc_call *call, dstack_error *err) {
                          args->algorithm);
     }
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
-    dstack_bytes domain = bytes_of_str(args->domain);
+    dstack_bytes domain = view_of(args->domain);
     int rc = guard_domain(call, domain, err);
     rc = rc != 0 ? rc : dstack_app_key_derive_v1(a->keys.k256_key, domain, kind, &key, err);
     if (rc != 0) {
@@ -227,11 +229,16 @@ int v0_verify(rpc_call *call, dstack_error *err) {
         if (key.len != 32) {
             return error_set(err, DSTACK_E_ARGUMENT, "invalid public key");
         }
-        /* Stricter than the reference: a key of small order verifies signatures that nobody made. */
-        if (signature.len != 64 || crypto_core_ed25519_is_valid_point(key.data) != 1) {
+        if (!ed25519_point_decodes(key.data)) {
+            return error_set(err, DSTACK_E_ARGUMENT,
+                             "signature error: Cannot decompress Edwards point");
+        }
+        if (signature.len != 64) {
             return error_set(err, DSTACK_E_ARGUMENT, "signature error");
         }
-        out->valid = ed25519_verify(key.data, view_of(args->data), signature.data, NULL) == 0;
+        /* The caller chose the key: what a key of odd order is good for is his business. */
+        out->valid =
+            ed25519_verify_lenient(key.data, view_of(args->data), signature.data, NULL) == 0;
         return 0;
     }
     uint8_t digest[32], compressed[K256_COMPRESSED_SIZE];
