@@ -10,7 +10,7 @@ make_env() {
 deploy_hello() {
     make_env
     make_manifest hello "$state/docker-compose.yaml" "$state/app-compose.json" \
-        --env-file "$state/app.env"
+        --env-file "$state/app.env" --public-logs --public-sysinfo
     jq -e '.allowed_envs == ["API_TOKEN","GREETING"] or .allowed_envs == ["GREETING","API_TOKEN"]' \
         "$state/app-compose.json"
     write_allow_list "$state/app-compose.json"
@@ -95,6 +95,42 @@ passthrough_verified() {
 spki_behind() { # NAME
     openssl s_client -connect "127.0.0.1:$proxy_port" -servername "$1" </dev/null 2>/dev/null |
         openssl x509 -noout -pubkey | sha256sum
+}
+
+agent_page() { agent_curl "https://$app_id-8090.$domain:$proxy_port$1" "${@:2}"; }
+
+# Docker in the guest, its log and the machine's vital signs, seen from outside.
+pages_through_the_gateway() {
+    local container line
+    agent_page / >"$scratch/dashboard.html"
+    for line in "$app_id" "1 of 1 container running" system-ready compose-hash RTMR3 Development; do
+        grep -qF "$line" "$scratch/dashboard.html" || fail "the dashboard lacks $line"
+    done
+    container=$(grep -oE '/view/[A-Za-z0-9_.-]+' "$scratch/dashboard.html" | head -n 1)
+    container=${container#/view/}
+    agent_page "/view/$container" >"$scratch/viewer.html"
+    grep -q /page/logs.js "$scratch/viewer.html" || fail "there is no log viewer for $container"
+    agent_page "/logs/$container?text&timestamps&tail=100" >"$scratch/log.jsonl"
+    jq -es 'length > 0 and all(.[]; (.channel == "stdout" or .channel == "stderr") and
+        (.message | test("^20[0-9-]+T.*Z ")))' "$scratch/log.jsonl" || fail "the log is not as promised"
+    agent_page /metrics >"$scratch/metrics.txt"
+    grep -qx 'dstack_guest_containers{state="running"} 1' "$scratch/metrics.txt" ||
+        fail "metrics do not count the container"
+    grep -q '^system_memory_total [1-9]' "$scratch/metrics.txt" || fail "metrics lack the memory"
+    tell "$(wc -l <"$scratch/log.jsonl") log lines, $(grep -c '^# TYPE' "$scratch/metrics.txt") metrics"
+}
+
+# sec_08: the engine holds the containers' environments, among them the app's token.
+engine_out_of_reach() {
+    local path status container
+    container=$(grep -oE '/view/[A-Za-z0-9_.-]+' "$scratch/dashboard.html" | head -n 1)
+    for path in "/logs/${container#/view/}%2Fjson%3F" /logs/..%2Fversion /logs/%2e%2e%2Finfo%3F \
+        "/logs/${container#/view/}/json"; do
+        status=$(agent_page "$path" -o "$scratch/engine.txt" -w '%{http_code}' 2>/dev/null || true)
+        [ "$status" = 404 ] || fail "$path gets status $status"
+        ! grep -qF "$(sed -n 's/^API_TOKEN=//p' "$state/app.env")" "$scratch/engine.txt" ||
+            fail "$path gives the app's token away"
+    done
 }
 
 shown_to_its_owner() {

@@ -3,8 +3,8 @@
 
 usage: test_agent_pages.py PAGE_AGENT
 The agent is real, its TEE simulated. Its container engine is docker_recorded.py for contents that no
-real engine gives, and a real dockerd where one can run (root, and dockerd on the PATH or in
-DSTACK_TEST_DOCKER_ROOT, a folder to change root to).
+real engine gives, and a real dockerd where one can run: as root, with the image's build root or Docker
+on this machine.
 """
 
 import contextlib
@@ -12,13 +12,13 @@ import http.client
 import json
 import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+import docker_real
 from page_chromium import Browser, check, fits
 
 HERE = pathlib.Path(__file__).parent
@@ -409,6 +409,67 @@ def browse(port, folder):
 
 # ---- a real engine -------------------------------------------------------------------------------
 
+def records(port, query):
+    return [json.loads(line) for line in ask(port, f"/logs/{query}")[2].splitlines()]
+
+
+def real_logs(port, engine):
+    full = engine.start("app-1", 600)
+    engine.start("terminal", 600, tty=True)
+    engine.start("ended", 2)
+    check("real: a container's lines come by channel", wait_for(lambda: {
+        (r["channel"], r["message"]) for r in records(port, "app-1?text") if " 3" in r["message"]} ==
+        {("stdout", "out 3 café \x1b[32mgreen\x1b[0m\n"), ("stderr", "err 3\n")}))
+    check("real: the tail is as long as was asked for", len(records(port, "app-1?text&tail=2")) == 2)
+    check("real: timestamps stand before the lines", records(port, "app-1?text&tail=1&timestamps")
+          [0]["message"].startswith(time.strftime("%Y-", time.gmtime())))
+    check("real: nothing is newer than a day ahead", records(port, f"app-1?since={int(time.time()) + 86400}") == [])
+    check("real: nothing is older than a day", records(port, f"app-1?until={int(time.time()) - 86400}") == [])
+    check("real: its id serves as well", records(port, f"{full[:12]}?text&tail=1")[0]["channel"] != "")
+    check("real: a terminal has no frames", wait_for(lambda: "out 3 café green\r\n" in
+          ask(port, "/logs/terminal?text&bare")[2])
+          and records(port, "terminal?text")[0]["channel"] == "console")
+    check("real: an unknown container is named", records(port, "nobody?text") ==
+          [{"error": "Docker responded with status code 404: No such container: nobody"}])
+    connection = open_stream(port, "/logs/app-1?text&bare&follow&tail=1")
+    seen, last = b"", int(records(port, "app-1?text&bare=no&tail=2")[0]["message"].split()[1])
+    while f"out {last + 5} ".encode() not in seen and (part := connection.recv(65536)):
+        seen += part
+    check("real: a followed log grows", f"out {last + 5} ".encode() in seen)
+    engine.call("POST", "/containers/app-1/kill")
+    while not seen.endswith(b"0\r\n\r\n") and (part := connection.recv(65536)):
+        seen += part
+    check("real: it ends with its container", seen.endswith(b"0\r\n\r\n"))
+    connection.close()
+
+
+def real_pages(port):
+    check("real: states are shown", wait_for(lambda: "Exited (3)" in ask(port, "/page/live")[2]
+          and "Exited (137)" in ask(port, "/page/live")[2]))
+    page = ask(port, "/")[2]
+    check("real: what ended badly is in trouble", "2 containers are in trouble" in page
+          and "1 of 3 containers running" in page and "print:1" in page)
+    check("sec_08 real: a container's environment is out of reach",
+          all("never-to-be-seen" not in ask(port, target)[2] for target in HOSTILE_TARGETS + [
+              "/logs/app-1%2Fjson%3F", "/logs/app-1/json", "/logs/app-1%2Fjson", "/", "/metrics"]))
+    text = ask(port, "/metrics")[2]
+    check("real: metrics count them", 'dstack_guest_containers{state="running"} 1\n' in text
+          and 'dstack_guest_containers{state="exited"} 2\n' in text)
+
+
+def real(program, folder):
+    root = docker_real.where()
+    if root is None:
+        print("skipped: no dockerd can run here (root, and an image's build root or Docker)", flush=True)
+        return
+    with docker_real.engine(folder, root) as (engine, log):
+        check(f"dockerd starts {log.read_text()[-300:] if engine is None else ''}", engine is not None)
+        engine.load(folder)
+        with agent(program, engine.path, ALL) as (port, pid):
+            real_logs(port, engine)
+            real_pages(port)
+
+
 @contextlib.contextmanager
 def recorded(folder):
     path, requests = folder / "engine.sock", folder / "requests"
@@ -443,6 +504,7 @@ def main():
                 switches(port)
         with agent(program, folder / "nothing.sock", ALL) as (port, pid):
             no_engine(port)
+        real(program, folder)
 
 
 if __name__ == "__main__":
