@@ -123,7 +123,7 @@ make_image() {
     image_dir=$state/images/dstack-sim
     now=$(cd "$root" && {
         git rev-parse HEAD
-        git status --porcelain -- os lib include service tools/dstack-agent meson.build
+        git status --porcelain -- os lib include service tools/dstack-agent web/agent meson.build
         sha256sum "$state/sim/root.der"
     } | sha256sum)
     if [ -s "$image_dir/digest.txt" ] && [ "$(cat "$version" 2>/dev/null)" = "$now" ]; then

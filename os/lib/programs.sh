@@ -18,7 +18,8 @@ programs_provide() {
 # The sources of both, as they are in the work tree.
 program_sources() {
     cd "$project" || return
-    local parts=(meson.build meson_options.txt include lib service tools os/meson.build os/seal.c)
+    local parts=(meson.build meson_options.txt include lib service tools web/embed.py web/agent os/meson.build
+        os/seal.c)
     if git rev-parse --git-dir >/dev/null 2>&1; then
         git ls-files -co --exclude-standard -- "${parts[@]}"
     else

@@ -1,10 +1,10 @@
 /* An agent on a simulated TEE whose public port is a real one, for a browser and other clients.
  *
  * usage: page_agent ENGINE_SOCKET MANIFEST_MEMBERS
- * Prints the port, serves until its standard input ends. */
+ * Prints the port and whether a sanitizer watches, serves until its standard input ends. */
 #include "agent/agent_world.h"
 
-#include "serve/live.h"
+#include "config.h"
 
 int main(int argc, char **argv) {
     if (argc != 3) {
@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
     http_server *server = http_server_new(
         &(http_server_config){.name = "page_agent", .workers = 4, .metrics = w.f.a->metrics});
     assert_ok(http_server_listen(server, &config, &err), err);
-    printf("%u\n", http_server_port(server, "public"));
+    printf("%u %d\n", http_server_port(server, "public"), DSTACK_INSTRUMENTED);
     fflush(stdout);
     char line[16];
     while (fgets(line, sizeof line, stdin) != NULL) {
