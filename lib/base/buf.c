@@ -129,17 +129,24 @@ void buf_put_fmt(dstack_buf *buf, const char *fmt, ...) {
     va_end(again);
 }
 
-/* Eight digits of four bytes at once, without a table: the bytes may be a key, and which line of a
- * table is read would show in the cache. */
-static void hex_of_four(const uint8_t in[4], uint8_t out[8]) {
-    uint64_t x =
-        (uint64_t)in[0] | (uint64_t)in[1] << 16 | (uint64_t)in[2] << 32 | (uint64_t)in[3] << 48;
-    uint64_t nibbles = ((x >> 4) & 0x000f000f000f000f) | ((x & 0x000f000f000f000f) << 8);
-    uint64_t letters = ((nibbles + 0x0606060606060606) >> 4) & 0x0101010101010101;
-    uint64_t digits = nibbles + 0x3030303030303030 + letters * ('a' - '0' - 10);
-    for (int i = 0; i < 8; i++) {
-        out[i] = (uint8_t)(digits >> (8 * i));
-    }
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+
+/* Digits of values up to 15, without a table: they may be of a key, and which line of a table is read
+ * would show in the cache. */
+static bytes16 hex_digits(bytes16 nibbles) {
+    return nibbles + '0' + ((bytes16)(nibbles > 9) & ('a' - '0' - 10));
+}
+
+static void hex_of_sixteen(const uint8_t in[16], uint8_t out[32]) {
+    bytes16 bytes;
+    memcpy(&bytes, in, sizeof bytes);
+    bytes16 high = hex_digits(bytes >> 4), low = hex_digits(bytes & 15);
+    bytes16 first =
+        __builtin_shufflevector(high, low, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    bytes16 second = __builtin_shufflevector(high, low, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
+                                             29, 14, 30, 15, 31);
+    memcpy(out, &first, sizeof first);
+    memcpy(out + 16, &second, sizeof second);
 }
 
 void buf_put_hex(dstack_buf *buf, dstack_bytes bytes) {
@@ -148,14 +155,14 @@ void buf_put_hex(dstack_buf *buf, dstack_bytes bytes) {
         return;
     }
     uint8_t *out = buf->data + buf->len;
-    size_t whole = bytes.len & ~(size_t)3;
-    for (size_t i = 0; i < whole; i += 4) {
-        hex_of_four(bytes.data + i, out + 2 * i);
+    size_t whole = bytes.len & ~(size_t)15;
+    for (size_t i = 0; i < whole; i += 16) {
+        hex_of_sixteen(bytes.data + i, out + 2 * i);
     }
     if (whole < bytes.len) {
-        uint8_t rest[4] = {0}, text[8];
+        uint8_t rest[16] = {0}, text[32];
         memcpy(rest, bytes.data + whole, bytes.len - whole);
-        hex_of_four(rest, text);
+        hex_of_sixteen(rest, text);
         memcpy(out + 2 * whole, text, 2 * (bytes.len - whole));
         sodium_memzero(rest, sizeof rest);
         sodium_memzero(text, sizeof text);

@@ -1,5 +1,6 @@
 /* The agent's calls against vectors recorded from the reference system. */
 #include "agent_recorded.h"
+#include "serve/key_cache.h"
 
 /* Calls `one` with every row of a list in a data file; each list has at least `least` rows. */
 static void each_vector(const char *file, const char *list, size_t least,
@@ -105,6 +106,8 @@ static void v1_set(recorded *r, const json_t *set) {
     assert_ok(hex_decode_fixed(text_of(set, "app_root_key"),
                                dstack_secret_data(r->f.a->keys.k256_key), 32, &err),
               err);
+    key_cache_free(r->f.a->kept_keys); /* of the root before */
+    r->f.a->kept_keys = key_cache_new();
     size_t i;
     json_t *row;
     json_array_foreach(json_object_get(set, "cases"), i, row) {

@@ -12,6 +12,7 @@
 #include "evidence.h"
 #include "serve/caller.h"
 #include "serve/engine.h"
+#include "serve/key_cache.h"
 #include "serve/live.h"
 #include "serve/shared_evidence.h"
 #include "service/metrics.h"
@@ -72,7 +73,9 @@ static int files_load(agent *a, const agent_files *files, dstack_error *err) {
     if (a->app->has_key_policy) {
         a->callers = caller_book_new("/proc", ENGINE_SOCKET_PATH);
     }
-    return a->vm_config == NULL || (a->app->has_key_policy && a->callers == NULL)
+    a->kept_keys = key_cache_new();
+    return a->vm_config == NULL || a->kept_keys == NULL ||
+                   (a->app->has_key_policy && a->callers == NULL)
                ? error_set(err, DSTACK_E_MEMORY, "out of memory")
                : 0;
 }
@@ -126,6 +129,7 @@ void agent_free(agent *a) {
     dstack_app_key_clear(&a->sign_keys[0]);
     dstack_app_key_clear(&a->sign_keys[1]);
     caller_book_free(a->callers);
+    key_cache_free(a->kept_keys);
     dstack_ca_free(a->ca);
     app_keys_clear(&a->keys);
     sys_config_clear(&a->config);

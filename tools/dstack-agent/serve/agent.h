@@ -50,6 +50,7 @@ typedef struct agent {
     cert_client certs;
     struct caller_book *callers; /* NULL: no key policy to hold them to; see caller.h */
 
+    struct key_cache *kept_keys; /* of GetKey; see key_cache.h */
     pthread_mutex_t sign_lock;
     dstack_app_key sign_keys[2]; /* secp256k1 and ed25519; no secret until the first use */
 

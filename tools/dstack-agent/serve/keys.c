@@ -14,6 +14,7 @@
 #include "guest_v1.pb-c.h"
 #include "serve/agent.h"
 #include "serve/guard.h"
+#include "serve/key_cache.h"
 #include "serve/quotes.h"
 
 DSTACK_AUTO_DEFINE_CLEAR(app_key, dstack_app_key, dstack_app_key_clear)
@@ -129,7 +130,9 @@ int v1_get_key(rpc_call *call, dstack_error *err) {
     DSTACK_AUTO(app_key) dstack_app_key key = {0};
     dstack_bytes domain = view_of(args->domain);
     int rc = guard_domain(call, domain, err);
-    rc = rc != 0 ? rc : dstack_app_key_derive_v1(a->keys.k256_key, domain, kind, &key, err);
+    rc = rc != 0 ? rc
+                 : key_cache_get(a->kept_keys, a->keys.k256_key,
+                                 &(key_question){1, kind, domain, {0}}, &key, err);
     if (rc != 0) {
         return rc;
     }
