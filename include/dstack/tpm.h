@@ -94,6 +94,30 @@ typedef struct dstack_tpm_collateral {
 /** Releases and zeroes. Accepts NULL. */
 DSTACK_API void dstack_tpm_collateral_clear(dstack_tpm_collateral *collateral);
 
+/** Fetches the collateral of vTPM keys from the addresses that their certificates name, and keeps it
+ * for an hour (for half a minute, that it could not be had). May be shared among threads; one fetch
+ * runs at a time. */
+typedef struct dstack_tpm_fetcher dstack_tpm_fetcher;
+
+/** Start with all members zero. */
+typedef struct dstack_tpm_fetcher_options {
+    const char *const *hosts; /**< Who may be asked: ".example.com" for hosts below that name at the
+                                 usual port, or "host:port". */
+    size_t host_count;        /**< 0: Google Cloud's storage of certificates alone. */
+    int64_t timeout_ms;       /**< Of one request; 0: 10 seconds. */
+} dstack_tpm_fetcher_options;
+
+/** `options` may be NULL. DSTACK_E_MEMORY. */
+DSTACK_API int dstack_tpm_fetcher_new(dstack_tpm_fetcher **out,
+                                      const dstack_tpm_fetcher_options *options, dstack_error *err);
+/** Accepts NULL. */
+DSTACK_API void dstack_tpm_fetcher_free(dstack_tpm_fetcher *fetcher);
+/** A dstack_tpm_collateral_source (dstack/attestation.h) whose user is a dstack_tpm_fetcher. Issuers
+ * are followed for at most 6 steps; certificates may have 64 KiB, lists 4 MiB; redirects are not
+ * followed. Each certificate that names lists must get one of them. Nothing is verified here. */
+DSTACK_API int dstack_tpm_collateral_fetch(void *fetcher, dstack_bytes ak_cert,
+                                           dstack_tpm_collateral *out, dstack_error *err);
+
 /** What was verified: a plain value. */
 typedef struct dstack_tpm_verdict {
     uint32_t pcr_mask; /**< Bit n: PCR n was quoted. */

@@ -186,6 +186,10 @@ static int fill(engine *e, const engine_options *options, dstack_error *err) {
                         e->fetcher, options->pccs_cache != NULL ? options->pccs_cache : "");
         rc = kept ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
+    if (rc == 0 && options->fetch_tpm) {
+        const dstack_tpm_fetcher_options how = {.timeout_ms = options->pccs_timeout_ms};
+        rc = dstack_tpm_fetcher_new(&e->tpm_fetcher, &how, err);
+    }
     if (rc == 0 && options->download) {
         e->store = image_store_new(&options->store, err);
         rc = e->store != NULL ? 0 : DSTACK_E_MEMORY;
@@ -219,6 +223,7 @@ void engine_close(engine *e) {
     dstack_attestation_policy_free(e->policy);
     pthread_rwlock_destroy(&e->policy_lock);
     collateral_fetcher_free(e->fetcher);
+    dstack_tpm_fetcher_free(e->tpm_fetcher);
     image_store_free(e->store);
     dstack_verifier_free(e->verifier);
     *e = (engine){0};

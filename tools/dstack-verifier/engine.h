@@ -7,6 +7,7 @@
 #include <dstack/attestation.h>
 #include <dstack/attestation_policy.h>
 #include <dstack/cert.h>
+#include <dstack/tpm.h>
 #include <dstack/verifier.h>
 
 #include "base/auto.h"
@@ -32,7 +33,8 @@ typedef struct engine_options {
     const char *const *pccs; /* servers; none: nothing is fetched */
     size_t pccs_count;
     int64_t pccs_timeout_ms;
-    const char *pccs_cache;        /* folder in which what was fetched is kept; NULL: none */
+    bool fetch_tpm;         /* certificates and lists of vTPM keys, from Google Cloud's storage */
+    const char *pccs_cache; /* folder in which what was fetched is kept; NULL: none */
     const char *const *image_dirs; /* folders of images that the operator vouches for */
     size_t image_dir_count;
     const char *policy; /* document that every attestation must satisfy; NULL or "": none */
@@ -52,7 +54,8 @@ typedef struct engine {
     dstack_buf root_ders[6];        /* DER; what the next member borrows */
     dstack_platform_roots platform; /* empty ones: the vendors' own */
     collateral_fetcher *fetcher;
-    image_store *store; /* NULL: nothing is downloaded */
+    dstack_tpm_fetcher *tpm_fetcher; /* NULL: nothing is fetched for vTPMs */
+    image_store *store;              /* NULL: nothing is downloaded */
     engine_folder folders[ENGINE_FOLDERS_MAX];
     size_t folder_count;
     bool open;

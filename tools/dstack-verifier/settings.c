@@ -52,6 +52,9 @@ static const config_key keys[] = {
     {"attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
     {"attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
      "servers to fetch collateral from, in order; []: none"},
+    {"attestation.urls.tpm", CONFIG_BOOL, "true",
+     "fetch certificates and revocation lists of Google Cloud's vTPM keys from where they are "
+     "published"},
     {"attestation.collateral_cache", CONFIG_PATH, "",
      "folder in which fetched collateral is kept; empty: none"},
     {"attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
@@ -153,6 +156,7 @@ void verifier_settings_engine(const service_config *config, engine_options *out)
         .nitro_enclave_root = config_str(config, "attestation.root_ca.aws_nitro_enclave"),
         .nitro_tpm_root = config_str(config, "attestation.root_ca.aws_nitro_tpm"),
         .gcp_tpm_root = config_str(config, "attestation.root_ca.gcp_tpm"),
+        .fetch_tpm = config_bool(config, "attestation.urls.tpm"),
         .tdx_root = config_str(config, "attestation.root_ca.tdx"),
         .pccs_timeout_ms = config_duration_ms(config, "attestation.urls.timeout"),
         .pccs_cache = config_str(config, "attestation.collateral_cache"),

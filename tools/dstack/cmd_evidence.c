@@ -26,6 +26,7 @@ void evidence_options_clear(evidence_options *options) {
     dstack_policy_free(options->policy);
     dstack_attestation_policy_free(options->whole);
     cli_servers_clear(&options->from);
+    dstack_tpm_fetcher_free(options->tpm_fetcher);
     cli_roots_clear(&options->roots);
     cli_roots_clear(&options->tpm_root);
     *options = (evidence_options){0};
@@ -106,6 +107,7 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         rc = cli_hex_fixed(cli, "report-data", out->report_data, sizeof out->report_data, &bound,
                            err);
     }
+    rc = rc == 0 ? dstack_tpm_fetcher_new(&out->tpm_fetcher, NULL, err) : rc;
     DSTACK_AUTO(buf) dstack_buf nonce = {0};
     if (rc == 0 && !bound && cli_has(cli, "nonce")) {
         bound = true;
@@ -121,6 +123,8 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         .report_data = bound ? out->report_data : NULL,
         .collateral = source,
         .collateral_user = &out->from.servers,
+        .tpm_collateral = dstack_tpm_collateral_fetch, /* asked for only where a vTPM signed */
+        .tpm_collateral_user = out->tpm_fetcher,
         /* a policy may name the image: then the registers are held against it also without a copy */
         .roots = &out->platform_roots,                     /* empty ones are the vendors' */
         .self_asserted_identity = !cli_has(cli, "policy"), /* shown as what it is */

@@ -4,6 +4,7 @@
 
 #include <dstack/attestation.h>
 #include <dstack/attestation_policy.h>
+#include <dstack/tpm.h>
 
 #include "cli.h"
 #include "cli_trust.h"
@@ -22,6 +23,7 @@ typedef struct evidence_options {
     dstack_attestation_policy *whole; /* of everything: a document with "version" */
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     cli_servers from;
+    dstack_tpm_fetcher *tpm_fetcher;
     dstack_attestation_options attestation; /* borrows the members above */
 } evidence_options;
 

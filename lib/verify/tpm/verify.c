@@ -12,7 +12,7 @@
 #include "verify/tpm/google_root.h"
 #include "verify/tpm/tpm.h"
 #include "x509/chain.h"
-#include "x509/der.h"
+#include "x509/oids.h"
 
 #define TPM_ALG_SHA256 0x000b
 #define TPM_ALG_RSASSA 0x0014
@@ -178,7 +178,7 @@ static int check_root_crl(dstack_bytes der, const x509_cert *root, int64_t now, 
 /* RFC 5280, section 4.2.1.13: who names where its revocation is told wants to be looked up. */
 static int check_revocation(const dstack_tpm_options *options, const tpm_chain *chain,
                             dstack_error *err) {
-    const dstack_bytes distribution_points = DER_OID_BYTES(0x55, 0x1d, 0x1f);
+    const x509_cert *root = chain->path.certs[chain->path.count - 1];
     unsigned judged = 0;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < options->crl_count; i++) {
@@ -186,11 +186,15 @@ static int check_revocation(const dstack_tpm_options *options, const tpm_chain *
     }
     for (size_t i = 0; rc == 0 && options->need_crls && i + 1 < chain->path.count; i++) {
         if ((judged >> i & 1) == 0 &&
-            x509_cert_extension(chain->path.certs[i], distribution_points) != NULL) {
+            x509_cert_extension(chain->path.certs[i], OID_CRL_POINTS) != NULL) {
             rc =
                 error_set(err, DSTACK_E_X509_PATH,
                           "no revocation list for certificate %zu of the path, which names one", i);
         }
+    }
+    if (rc == 0 && options->need_crls && options->root_crl.len == 0 &&
+        x509_cert_extension(root, OID_CRL_POINTS) != NULL) {
+        rc = error_set(err, DSTACK_E_X509_PATH, "no revocation list for the root, which names one");
     }
     return rc;
 }
