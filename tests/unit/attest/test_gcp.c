@@ -271,11 +271,16 @@ static void what_lies_beside_the_signature_cannot_be_changed(void **state) {
         tamper *change;
         const char *why;
     } cases[] = {
-        {swap_values, "PCR selection mismatch"}, {change_value, "PCR digest mismatch"},
-        {move_byte, "must have 32 bytes"},       {other_algorithm, "is of bank sha384"},
-        {other_platform, "platform aws-ec2"},    {short_event, "must have 32 bytes"},
-        {longer_log, "PCR 14 replay mismatch"},  {drop_signature, "TPMT_SIGNATURE"},
-        {drop_message, "signature verification failed"},           {drop_certificate, "AK"},
+        {swap_values, "PCR selection mismatch"},
+        {change_value, "PCR digest mismatch"},
+        {move_byte, "must have 32 bytes"},
+        {other_algorithm, "is of bank sha384"},
+        {other_platform, "platform aws-ec2"},
+        {short_event, "must have 32 bytes"},
+        {longer_log, "PCR 14 replay mismatch"},
+        {drop_signature, "TPMT_SIGNATURE"},
+        {drop_message, "signature verification failed"},
+        {drop_certificate, "AK"},
     };
     gcp_spec spec;
     gcp_spec_init(&spec);
