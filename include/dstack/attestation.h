@@ -359,6 +359,15 @@ typedef struct dstack_platform_roots {
     dstack_bytes gcp_tpm;                         /**< Google's, of vTPM attestation keys. */
 } dstack_platform_roots;
 
+struct dstack_snp_options;
+struct dstack_snp_certs;
+
+/** Completes the certificates for an SEV-SNP report (dstack/snp.h): VCEK, ASK, revocation list.
+ * dstack_snp_certs_fetch() does it. */
+typedef int (*dstack_snp_certs_source)(void *user, dstack_bytes report,
+                                       const struct dstack_snp_options *options,
+                                       struct dstack_snp_certs *certs, dstack_error *err);
+
 typedef struct dstack_attestation_options {
     int64_t now;                         /**< UNIX seconds. */
     const uint8_t *report_data;          /**< 64 bytes that must be bound; NULL: any. */
@@ -369,6 +378,11 @@ typedef struct dstack_attestation_options {
                                              the caller judges. */
     dstack_collateral_source collateral; /**< May be NULL: the verifier has it already. */
     void *collateral_user;
+    /** Asked when SEV-SNP evidence comes without certificates, and for a revocation list when that is
+     * required; NULL: such evidence is refused. */
+    dstack_snp_certs_source snp_certs;
+    void *snp_certs_user;
+    bool snp_require_crl;     /**< SEV-SNP passes only with a revocation list of AMD's root. */
     dstack_image_check image; /**< May be NULL: the image claim stays self-asserted. */
     void *image_user;
     const dstack_platform_roots *roots; /**< Roots of other vendors than Intel; NULL: their own. */

@@ -136,6 +136,51 @@ typedef struct dstack_snp_options {
                                     "CN=cc-us-east-2.amazonaws.com"; NULL: none. */
 } dstack_snp_options;
 
+/** AMD's key distribution service (KDS). */
+#define DSTACK_SNP_DEFAULT_SERVER "https://kdsintf.amd.com/vcek/v1"
+
+/** Where AMD's certificates are fetched from. Start with all members zero. */
+typedef struct dstack_snp_servers {
+    /** Base URLs of the service or of mirrors of it, such as DSTACK_SNP_DEFAULT_SERVER, tried in
+     * order until one gives everything that is lacking; none: that one. For what belongs to a VLEK
+     * "/vcek/" in the last place becomes "/vlek/". */
+    const char *const *urls;
+    size_t url_count;
+    int64_t timeout_ms; /**< For one request; 0: 30 seconds. */
+    unsigned retries;   /**< Further rounds over all servers while none can be reached or all are
+                             busy, after a pause of 0.2 to 0.4 seconds that doubles each round. */
+    const char *proxy;  /**< URL of a proxy; NULL: none. The environment is not read. */
+    /** Folder in which certificates are kept for the next call, also of other programs; made when
+     * it is missing; NULL: none. Files there are worth what their signatures are. */
+    const char *cache;
+    /** Seconds for which a kept ASK and revocation list serve without asking; 0: a day; below 0:
+     * the servers are always asked. While none of them answers, kept ones serve until their dates
+     * end. A VCEK is that of a chip and its firmware for good, and is not asked for again. */
+    int64_t cache_age;
+    bool offline; /**< No server is asked: what is kept must do. */
+    /** A server that has no revocation list (status 404) does not keep certificates from passing, as
+     * with mirrors that know none; the verdict's crl_checked tells. False: it does. */
+    bool optional_crl;
+} dstack_snp_servers;
+
+/**
+ * Fetches what @p certs lacks of the certificates for this report: VCEK, ASK, the root's revocation
+ * list. Blocks. What it gives has been checked: it leads to the product's root under @p options,
+ * is within its dates, not revoked, and is this chip's at the reported TCB; anything else is
+ * neither given nor kept, and the next server is asked. For a report of version 2 Genoa is tried,
+ * then Milan. A VLEK cannot be fetched, what certifies it can.
+ *
+ * @param certs  zero, or what came with the evidence; on failure as it was.
+ * @return 0; the statuses of dstack_snp_report_parse; DSTACK_E_NETWORK or DSTACK_E_TIMEOUT when no
+ *         server could be reached; DSTACK_E_NOT_FOUND when there is no certificate for this chip at
+ *         this TCB, or nothing is kept and @p servers is offline; DSTACK_E_LIMIT, DSTACK_E_FORMAT,
+ *         DSTACK_E_X509_*, DSTACK_E_CRYPTO, DSTACK_E_REFUSED when the last server's answers could
+ *         not be used; DSTACK_E_UNSUPPORTED in a build without network.
+ */
+DSTACK_API int dstack_snp_certs_fetch(dstack_bytes report, const dstack_snp_options *options,
+                                      const dstack_snp_servers *servers, dstack_snp_certs *certs,
+                                      dstack_error *err);
+
 /** What was verified: a plain value. */
 typedef struct dstack_snp_verdict {
     dstack_snp_report report;

@@ -10,20 +10,40 @@
 #include "crypto/hash.h"
 #include "verify/snp/snp.h"
 
-static int check_report(const dstack_attestation *a, const dstack_attestation_options *options,
-                        dstack_snp_verdict *verdict, dstack_error *err) {
-    DSTACK_AUTO(snp_certs) dstack_snp_certs certs = {0};
+static int read_certs(const dstack_attestation *a, dstack_snp_certs *out, dstack_error *err) {
     dstack_bytes blobs[ATTEST_CERTS_MAX];
-    dstack_snp_options how = {.now = options->now};
     for (size_t i = 0; i < a->cert_count; i++) {
         blobs[i] = bytes_of_buf(&a->certs[i]);
     }
+    return dstack_snp_certs_from_blobs(blobs, a->cert_count, out, err);
+}
+
+/* What came with the evidence, and what the source adds to it. */
+static int find_certs(const dstack_attestation *a, const dstack_attestation_options *options,
+                      const dstack_snp_options *how, dstack_snp_certs *out, dstack_error *err) {
+    bool fetch = options->snp_certs != NULL && a->cert_count == 0;
+    int rc = fetch ? 0 : read_certs(a, out, err);
+    if (rc == 0 && options->snp_certs != NULL &&
+        (fetch || (options->snp_require_crl && out->crl.len == 0))) {
+        rc = options->snp_certs(options->snp_certs_user, bytes_of_buf(&a->evidence), how, out, err);
+    }
+    if (rc == 0 && options->snp_require_crl && out->crl.len == 0) {
+        rc = error_set(err, DSTACK_E_X509_REVOKED,
+                       "amd sev-snp: no revocation list of AMD's root came, and one is required");
+    }
+    return rc;
+}
+
+static int check_report(const dstack_attestation *a, const dstack_attestation_options *options,
+                        dstack_snp_verdict *verdict, dstack_error *err) {
+    DSTACK_AUTO(snp_certs) dstack_snp_certs certs = {0};
+    dstack_snp_options how = {.now = options->now};
     if (options->roots != NULL) {
         how.roots[DSTACK_SNP_MILAN] = options->roots->snp_milan;
         how.roots[DSTACK_SNP_GENOA] = options->roots->snp_genoa;
         how.roots[DSTACK_SNP_TURIN] = options->roots->snp_turin;
     }
-    int rc = dstack_snp_certs_from_blobs(blobs, a->cert_count, &certs, err);
+    int rc = find_certs(a, options, &how, &certs, err);
     return rc == 0 ? dstack_snp_verify(bytes_of_buf(&a->evidence), &certs, &how, verdict, err) : rc;
 }
 

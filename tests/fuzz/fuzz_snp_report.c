@@ -1,5 +1,5 @@
-/* SEV-SNP reports, certificate tables and VCEK extensions. */
-#include "verify/snp/snp.h"
+/* SEV-SNP reports, certificate tables, answers of the key distribution service, VCEK extensions. */
+#include "verify/snp/kds.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,6 +21,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     if (x509_cert_parse(&cert, input, NULL) == 0) {
         (void)snp_vcek_read(&cert, &vcek, NULL);
+    }
+    for (size_t i = 0; i < KDS_PIECES; i++) {
+        DSTACK_AUTO(buf) dstack_buf der = {0};
+        (void)kds_read((kds_piece)i, input, &der, NULL);
     }
     return 0;
 }

@@ -190,6 +190,12 @@ static int fill(engine *e, const engine_options *options, dstack_error *err) {
         const dstack_tpm_fetcher_options how = {.timeout_ms = options->pccs_timeout_ms};
         rc = dstack_tpm_fetcher_new(&e->tpm_fetcher, &how, err);
     }
+    if (rc == 0) {
+        e->snp_require_crl = options->snp_require_crl;
+        e->snp_fetcher = snp_fetcher_new(options->kds, options->kds_count, options->pccs_timeout_ms,
+                                         options->pccs_cache != NULL ? options->pccs_cache : "");
+        rc = e->snp_fetcher != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
     if (rc == 0 && options->download) {
         e->store = image_store_new(&options->store, err);
         rc = e->store != NULL ? 0 : DSTACK_E_MEMORY;
@@ -224,6 +230,7 @@ void engine_close(engine *e) {
     pthread_rwlock_destroy(&e->policy_lock);
     collateral_fetcher_free(e->fetcher);
     dstack_tpm_fetcher_free(e->tpm_fetcher);
+    snp_fetcher_free(e->snp_fetcher);
     image_store_free(e->store);
     dstack_verifier_free(e->verifier);
     *e = (engine){0};

@@ -14,6 +14,7 @@
 #include "service/image_store.h"
 #include "request.h"
 #include "service/collateral.h"
+#include "service/snp_certs.h"
 
 DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
 DSTACK_AUTO_DEFINE(policy, dstack_attestation_policy, dstack_attestation_policy_free)
@@ -35,6 +36,10 @@ typedef struct engine_options {
     int64_t pccs_timeout_ms;
     bool fetch_tpm;         /* certificates and lists of vTPM keys, from Google Cloud's storage */
     const char *pccs_cache; /* folder in which what was fetched is kept; NULL: none */
+    const char *const
+        *kds; /* AMD's key distribution service or mirrors; none: nothing is fetched */
+    size_t kds_count;
+    bool snp_require_crl;
     const char *const *image_dirs; /* folders of images that the operator vouches for */
     size_t image_dir_count;
     const char *policy; /* document that every attestation must satisfy; NULL or "": none */
@@ -56,6 +61,8 @@ typedef struct engine {
     collateral_fetcher *fetcher;
     dstack_tpm_fetcher *tpm_fetcher; /* NULL: nothing is fetched for vTPMs */
     image_store *store;              /* NULL: nothing is downloaded */
+    snp_fetcher *snp_fetcher;
+    bool snp_require_crl;
     engine_folder folders[ENGINE_FOLDERS_MAX];
     size_t folder_count;
     bool open;

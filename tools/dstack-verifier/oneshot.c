@@ -29,7 +29,7 @@ typedef struct command_line {
     const char *config; /* keys of the service's file that concern trust */
     const char *root;
     const char *policy;
-    list collateral, pccs, images;
+    list collateral, pccs, kds, images;
     const char *now;
     bool insecure;
 } command_line;
@@ -47,7 +47,8 @@ static int usage(void) {
     fprintf(
         stderr,
         "usage: dstack-verifier --verify FILE | --verify-cert FILE [--config FILE] [--root FILE]\n"
-        "         [--collateral FILE]... [--pccs URL]... [--image DIR]... [--policy FILE]\n        "
+        "         [--collateral FILE]... [--pccs URL]... [--kds URL]... [--image DIR]... [--policy "
+        "FILE]\n        "
         " [--now UNIX]\n");
     return 2;
 }
@@ -62,7 +63,19 @@ static int add(list *to, const char *item) {
 }
 
 static int read_options(int argc, char **argv, command_line *out) {
-    enum { VERIFY = 1, VERIFY_CERT, CONFIG, ROOT, COLLATERAL, PCCS, IMAGE, POLICY, NOW, INSECURE };
+    enum {
+        VERIFY = 1,
+        VERIFY_CERT,
+        CONFIG,
+        ROOT,
+        COLLATERAL,
+        PCCS,
+        KDS,
+        IMAGE,
+        POLICY,
+        NOW,
+        INSECURE
+    };
     static const struct option long_options[] = {
         {"verify", required_argument, NULL, VERIFY},
         {"verify-cert", required_argument, NULL, VERIFY_CERT},
@@ -70,6 +83,7 @@ static int read_options(int argc, char **argv, command_line *out) {
         {"root", required_argument, NULL, ROOT},
         {"collateral", required_argument, NULL, COLLATERAL},
         {"pccs", required_argument, NULL, PCCS},
+        {"kds", required_argument, NULL, KDS},
         {"image", required_argument, NULL, IMAGE},
         {"policy", required_argument, NULL, POLICY},
         {"now", required_argument, NULL, NOW},
@@ -97,6 +111,9 @@ static int read_options(int argc, char **argv, command_line *out) {
             break;
         case PCCS:
             rc = add(&out->pccs, optarg);
+            break;
+        case KDS:
+            rc = add(&out->kds, optarg);
             break;
         case IMAGE:
             rc = add(&out->images, optarg);
@@ -143,11 +160,16 @@ static int open_engine(const command_line *line, const service_config *config, e
     if (line->collateral.count > 0) {
         options.collateral = line->collateral.items;
         options.collateral_count = line->collateral.count;
-        options.pccs_count = 0; /* a bundle on the command line is all there is */
+        options.pccs_count = options.kds_count =
+            0; /* a bundle on the command line is all there is */
     }
     if (line->pccs.count > 0) {
         options.pccs = line->pccs.items;
         options.pccs_count = line->pccs.count;
+    }
+    if (line->kds.count > 0) {
+        options.kds = line->kds.items;
+        options.kds_count = line->kds.count;
     }
     if (line->images.count > 0) {
         options.image_dirs = line->images.items;

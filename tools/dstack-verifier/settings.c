@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <dstack/collateral.h>
+#include <dstack/snp.h>
 
 #include "base/cursor.h"
 #include "base/error.h"
@@ -55,8 +56,12 @@ static const config_key keys[] = {
     {"attestation.urls.tpm", CONFIG_BOOL, "true",
      "fetch certificates and revocation lists of Google Cloud's vTPM keys from where they are "
      "published"},
+    {"attestation.urls.amd_kds", CONFIG_LIST, DSTACK_SNP_DEFAULT_SERVER,
+     "servers to fetch AMD's certificates from, when SEV-SNP evidence has none; []: none"},
+    {"attestation.sev_snp_require_crl", CONFIG_BOOL, "false",
+     "fetch AMD's revocation list also when the evidence has certificates; none: refused"},
     {"attestation.collateral_cache", CONFIG_PATH, "",
-     "folder in which fetched collateral is kept; empty: none"},
+     "folder in which what was fetched is kept; empty: none"},
     {"attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
     CONFIG_COLLATERAL_RENEWAL("attestation.renewal"),
 };
@@ -162,6 +167,8 @@ void verifier_settings_engine(const service_config *config, engine_options *out)
         .pccs_cache = config_str(config, "attestation.collateral_cache"),
     };
     out->collateral_count = config_list(config, "attestation.collateral", &out->collateral);
+    out->kds_count = config_list(config, "attestation.urls.amd_kds", &out->kds);
+    out->snp_require_crl = config_bool(config, "attestation.sev_snp_require_crl");
     out->pccs_count = config_list(config, "attestation.urls.pccs", &out->pccs);
     out->image_dir_count = config_list(config, "images", &out->image_dirs);
     out->download = config_str(config, "image_download_url")[0] != '\0';

@@ -112,6 +112,15 @@ static void default_cache(dstack_buf *out) {
     }
 }
 
+static void choose_cache(struct cli *cli, dstack_buf *out) {
+    const char *folder = cli_value(cli, "cache", NULL);
+    if (folder != NULL) {
+        buf_put_str(out, folder);
+    } else if (!cli_has(cli, "no-cache")) {
+        default_cache(out);
+    }
+}
+
 int cli_servers_read(struct cli *cli, cli_servers *out, dstack_error *err) {
     size_t count = 0;
     for (const char *url; (url = cli_value_at(cli, "pccs", count)) != NULL;) {
@@ -124,12 +133,7 @@ int cli_servers_read(struct cli *cli, cli_servers *out, dstack_error *err) {
     if (count == 0 && from_environment != NULL && from_environment[0] != '\0') {
         out->urls[count++] = from_environment;
     }
-    const char *folder = cli_value(cli, "cache", NULL);
-    if (folder != NULL) {
-        buf_put_str(&out->cache, folder);
-    } else if (!cli_has(cli, "no-cache")) {
-        default_cache(&out->cache);
-    }
+    choose_cache(cli, &out->cache);
     out->servers = (dstack_collateral_servers){
         .urls = out->urls,
         .url_count = count,
@@ -137,6 +141,30 @@ int cli_servers_read(struct cli *cli, cli_servers *out, dstack_error *err) {
         .proxy = getenv("https_proxy"),
         .cache = out->cache.len > 0 ? buf_text(&out->cache) : NULL,
         .now = cli->now,
+    };
+    return buf_check(&out->cache, err);
+}
+
+void cli_kds_clear(cli_kds *kds) {
+    dstack_buf_clear(&kds->cache);
+}
+
+int cli_kds_read(struct cli *cli, cli_kds *out, dstack_error *err) {
+    size_t count = 0;
+    for (const char *url; (url = cli_value_at(cli, "kds", count)) != NULL;) {
+        if (count == CLI_MAX_SERVERS) {
+            return cli_usage(err, "more than %d --kds", CLI_MAX_SERVERS);
+        }
+        out->urls[count++] = url;
+    }
+    choose_cache(cli, &out->cache);
+    out->servers = (dstack_snp_servers){
+        .urls = out->urls,
+        .url_count = count,
+        .retries = 2,
+        .proxy = getenv("https_proxy"),
+        .cache = out->cache.len > 0 ? buf_text(&out->cache) : NULL,
+        .offline = cli_has(cli, "offline"),
     };
     return buf_check(&out->cache, err);
 }

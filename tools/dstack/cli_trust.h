@@ -4,6 +4,7 @@
 
 #include <dstack/collateral.h>
 #include <dstack/policy.h>
+#include <dstack/snp.h>
 #include <dstack/verifier.h>
 
 #include "base/auto.h"
@@ -48,6 +49,24 @@ typedef struct cli_servers {
 int cli_servers_read(struct cli *cli, cli_servers *out, dstack_error *err);
 void cli_servers_clear(cli_servers *servers);
 DSTACK_AUTO_DEFINE_CLEAR(cli_servers, cli_servers, cli_servers_clear)
+
+/* Options of commands that fetch AMD's certificates; --cache and --no-cache are above. */
+#define CLI_KDS_OPTIONS                                                                            \
+    {"kds", 0, "URL",                                                                              \
+     "server to fetch AMD's certificates from (repeat for more, tried in order)"},                 \
+    {                                                                                              \
+        "offline", 0, NULL, "ask no server for AMD's certificates: kept ones must do"              \
+    }
+/* Where they come from: --kds or AMD's own service, kept beside collateral. The servers borrow from
+ * the struct. */
+typedef struct cli_kds {
+    const char *urls[CLI_MAX_SERVERS];
+    dstack_buf cache;
+    dstack_snp_servers servers;
+} cli_kds;
+int cli_kds_read(struct cli *cli, cli_kds *out, dstack_error *err);
+void cli_kds_clear(cli_kds *kds);
+DSTACK_AUTO_DEFINE_CLEAR(cli_kds, cli_kds, cli_kds_clear)
 
 /* A TCB policy, YAML or JSON. */
 int cli_read_policy(const char *path, dstack_policy **out, dstack_error *err);

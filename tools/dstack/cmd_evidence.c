@@ -12,6 +12,8 @@
 const struct cli_option evidence_cli_options[] = {
     {"collateral", 0, "FILE", "collateral bundle, JSON; without it, it is fetched"},
     CLI_SERVER_OPTIONS,
+    CLI_KDS_OPTIONS,
+    {"require-crl", 0, NULL, "SEV-SNP passes only with AMD's revocation list, fetched if need be"},
     {"root", 0, "FILE", "trust these root certificates (PEM or DER) in place of the vendor's"},
     {"tpm-root", 0, "FILE", "trust this root of vTPM keys in place of Google Cloud's"},
     {"image", 0, "DIR", "guest image folder: the registers must be those of this image"},
@@ -27,6 +29,7 @@ void evidence_options_clear(evidence_options *options) {
     dstack_attestation_policy_free(options->whole);
     cli_servers_clear(&options->from);
     dstack_tpm_fetcher_free(options->tpm_fetcher);
+    cli_kds_clear(&options->kds);
     cli_roots_clear(&options->roots);
     cli_roots_clear(&options->tpm_root);
     *options = (evidence_options){0};
@@ -66,6 +69,11 @@ static int fetch(void *user, dstack_verifier *verifier, dstack_bytes quote, dsta
     return rc == 0 ? dstack_verifier_add_collateral(verifier, collateral, err) : rc;
 }
 
+static int fetch_snp(void *user, dstack_bytes report, const dstack_snp_options *how,
+                     dstack_snp_certs *certs, dstack_error *err) {
+    return dstack_snp_certs_fetch(report, how, user, certs, err);
+}
+
 /* From the file, or later from the servers: then *source is set. */
 static int choose_collateral(struct cli *cli, evidence_options *out,
                              dstack_collateral_source *source, dstack_error *err) {
@@ -100,6 +108,7 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
     if (rc == 0 && out->verifier != NULL) {
         rc = choose_collateral(cli, out, &source, err);
     }
+    rc = rc == 0 ? cli_kds_read(cli, &out->kds, err) : rc;
     if (rc == 0 && cli_has(cli, "policy")) {
         rc = read_policy(cli_value(cli, "policy", NULL), out, err);
     }
@@ -125,6 +134,9 @@ int evidence_options_read(struct cli *cli, evidence_options *out, dstack_error *
         .collateral_user = &out->from.servers,
         .tpm_collateral = dstack_tpm_collateral_fetch, /* asked for only where a vTPM signed */
         .tpm_collateral_user = out->tpm_fetcher,
+        .snp_certs = fetch_snp,
+        .snp_certs_user = &out->kds.servers,
+        .snp_require_crl = cli_has(cli, "require-crl"),
         /* a policy may name the image: then the registers are held against it also without a copy */
         .roots = &out->platform_roots,                     /* empty ones are the vendors' */
         .self_asserted_identity = !cli_has(cli, "policy"), /* shown as what it is */

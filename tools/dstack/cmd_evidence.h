@@ -12,7 +12,7 @@
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 DSTACK_AUTO_DEFINE(decision, dstack_attestation_decision, dstack_attestation_decision_free)
 
-/* --collateral, --pccs, --root, --image, --policy, --report-data and --nonce. */
+/* --collateral, --pccs, --kds, --root, --image, --policy, --report-data and --nonce. */
 extern const struct cli_option evidence_cli_options[];
 
 typedef struct evidence_options {
@@ -24,6 +24,7 @@ typedef struct evidence_options {
     uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
     cli_servers from;
     dstack_tpm_fetcher *tpm_fetcher;
+    cli_kds kds;
     dstack_attestation_options attestation; /* borrows the members above */
 } evidence_options;
 

@@ -105,10 +105,7 @@ static int read_folder(const char *dir, dstack_snp_certs *out, dstack_error *err
         rc = take_file(dir, entry->d_name, out, err);
     }
     closedir(folder);
-    if (rc == 0 && (out->ask.len == 0 || out->vcek.len == 0)) {
-        rc = error_set(err, DSTACK_E_NOT_FOUND, "%s must hold ask.* and vcek.* or vlek.*", dir);
-    }
-    return rc;
+    return rc; /* what the folder lacks is fetched */
 }
 
 static int read_certs(const char *path, dstack_snp_certs *out, dstack_error *err) {
@@ -179,6 +176,17 @@ static int set_roots(struct cli *cli, cli_roots *file, dstack_snp_options *optio
     return rc;
 }
 
+/* A chain at hand is enough, unless the revocation list is wanted too. */
+static int complete(struct cli *cli, dstack_bytes report, const dstack_snp_options *options,
+                    dstack_snp_certs *certs, dstack_error *err) {
+    DSTACK_AUTO(cli_kds) cli_kds kds = {0};
+    bool lacks = certs->vcek.len == 0 || certs->ask.len == 0 ||
+                 (certs->crl.len == 0 && cli_has(cli, "require-crl"));
+    int rc = lacks ? cli_kds_read(cli, &kds, err) : 0;
+    return rc == 0 && lacks ? dstack_snp_certs_fetch(report, options, &kds.servers, certs, err)
+                            : rc;
+}
+
 static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err) {
     DSTACK_AUTO(buf) dstack_buf raw = {0}, nonce = {0};
     DSTACK_AUTO(snp_certs) dstack_snp_certs certs = {0};
@@ -190,11 +198,9 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     dstack_snp_options options = {.now = cli->now,
                                   .allow_debug = cli_has(cli, "allow-debug"),
                                   .vlek_provider = cli_value(cli, "vlek-provider", NULL)};
-    if (!cli_has(cli, "certs")) {
-        return cli_usage(err, "--certs DIR_OR_TABLE is needed");
-    }
     int rc = read_report(argv[0], &raw, err);
-    rc = rc == 0 ? read_certs(cli_value(cli, "certs", NULL), &certs, err) : rc;
+    rc = rc == 0 && cli_has(cli, "certs") ? read_certs(cli_value(cli, "certs", NULL), &certs, err)
+                                          : rc;
     rc = rc == 0 ? set_roots(cli, &roots, &options, err) : rc;
     rc = rc == 0 ? cli_hex_fixed(cli, "report-data", data, sizeof data, &data_given, err) : rc;
     rc = rc == 0 ? cli_hex_fixed(cli, "host-data", host, sizeof host, &host_given, err) : rc;
@@ -209,6 +215,7 @@ static int run_verify(struct cli *cli, int argc, char **argv, dstack_error *err)
     }
     options.report_data = data_given ? data : NULL;
     options.host_data = host_given ? host : NULL;
+    rc = rc == 0 ? complete(cli, bytes_of_buf(&raw), &options, &certs, err) : rc;
     if (rc == 0) {
         rc = dstack_snp_verify(bytes_of_buf(&raw), &certs, &options, &verdict, err);
     }
@@ -243,7 +250,11 @@ static const struct cli_command snp_parse = {
 };
 
 static const struct cli_option verify_options[] = {
-    {"certs", 0, "DIR|TABLE", "ask.*, vcek.* or vlek.*, optional *.crl; or a kernel's table"},
+    {"certs", 0, "DIR|TABLE", "ask.*, vcek.* or vlek.*, *.crl; or a kernel's table"},
+    CLI_KDS_OPTIONS,
+    {"cache", 0, "DIR", "folder in which fetched certificates are kept"},
+    {"no-cache", 0, NULL, "neither use nor keep what was fetched"},
+    {"require-crl", 0, NULL, "fetch AMD's revocation list also when --certs has a chain"},
     {"root", 0, "FILE", "trust this root (ARK, PEM or DER) in place of AMD's"},
     {"min-tcb", 0, "JSON", "least firmware versions: boot_loader, tee, snp, microcode, fmc"},
     {"report-data", 0, "HEX", "refuse unless the report carries these 64 bytes"},
@@ -257,9 +268,10 @@ static const struct cli_option verify_options[] = {
 static const struct cli_command snp_verify = {
     .name = "verify",
     .summary = "Verify an SEV-SNP report against AMD's roots",
-    .usage = "REPORT --certs DIR|TABLE [--root FILE] [--min-tcb JSON] [--now UNIX]",
-    .help = "A revocation list among the certificates is consulted; one that comes without is not\n"
-            "fetched.",
+    .usage = "REPORT [--certs DIR|TABLE] [--kds URL] [--root FILE] [--min-tcb JSON] [--now UNIX]",
+    .help = "Certificates that --certs does not give are fetched from AMD's key distribution\n"
+            "service, together with its revocation list, and kept. A list among the given ones is\n"
+            "consulted; with a chain given, one is fetched with --require-crl only.",
     .options = verify_options,
     .min_args = 1,
     .max_args = 1,

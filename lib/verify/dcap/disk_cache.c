@@ -91,19 +91,19 @@ int disk_cache_load(const char *dir, const char *name, int64_t now, dstack_colla
     return 0;
 }
 
-int disk_cache_load_chain(const char *dir, const char *name, dstack_buf *out, int64_t *fetched,
-                          dstack_error *err) {
+int disk_cache_load_pem(const char *dir, const char *name, dstack_buf *out, int64_t *fetched,
+                        dstack_error *err) {
     DSTACK_AUTO(json) json_t *record = read_record(dir, name, fetched, NULL);
-    const char *chain = NULL;
+    const char *pem = NULL;
     uint8_t digest[HASH_SHA256_SIZE];
-    if (record == NULL || json_need_str(record, "chain", &chain, NULL) != 0) {
+    if (record == NULL || json_need_str(record, "chain", &pem, NULL) != 0) {
         return not_there(name, "absent or damaged", err);
     }
-    hash_sha256(bytes_of_str(chain), digest);
+    hash_sha256(bytes_of_str(pem), digest);
     if (!id_fits(record, bytes_of(digest, sizeof digest))) {
         return not_there(name, "damaged", err);
     }
-    buf_put_str(out, chain);
+    buf_put_str(out, pem);
     return buf_check(out, err);
 }
 
@@ -170,14 +170,14 @@ int disk_cache_store(const char *dir, const char *name, const dstack_collateral 
     return write_record(dir, name, record, dstack_collateral_id(collateral), now, err);
 }
 
-int disk_cache_store_chain(const char *dir, const char *name, dstack_bytes chain, int64_t now,
-                           dstack_error *err) {
+int disk_cache_store_pem(const char *dir, const char *name, dstack_bytes pem, int64_t now,
+                         dstack_error *err) {
     DSTACK_AUTO(json) json_t *record = json_object();
     uint8_t digest[HASH_SHA256_SIZE];
-    hash_sha256(chain, digest);
-    if (json_object_set_new(record, "chain", json_stringn((const char *)chain.data, chain.len)) !=
+    hash_sha256(pem, digest);
+    if (json_object_set_new(record, "chain", json_stringn((const char *)pem.data, pem.len)) !=
         0) { /* NULL: not UTF-8 */
-        return error_set(err, DSTACK_E_FORMAT, "the PCK chain is no text");
+        return error_set(err, DSTACK_E_FORMAT, "what is to be kept is no text");
     }
     return write_record(dir, name, record, bytes_of(digest, sizeof digest), now, err);
 }

@@ -24,10 +24,10 @@ int disk_cache_load(const char *dir, const char *name, int64_t now, dstack_colla
 int disk_cache_store(const char *dir, const char *name, const dstack_collateral *collateral,
                      int64_t now, dstack_error *err);
 
-/* The same for a PCK chain, PEM, appended to out. */
-int disk_cache_load_chain(const char *dir, const char *name, dstack_buf *out, int64_t *fetched,
-                          dstack_error *err);
-int disk_cache_store_chain(const char *dir, const char *name, dstack_bytes chain, int64_t now,
-                           dstack_error *err);
+/* The same for PEM text: a PCK chain, or what AMD certifies a platform with. Appended to out. */
+int disk_cache_load_pem(const char *dir, const char *name, dstack_buf *out, int64_t *fetched,
+                        dstack_error *err);
+int disk_cache_store_pem(const char *dir, const char *name, dstack_bytes pem, int64_t now,
+                         dstack_error *err);
 
 #endif

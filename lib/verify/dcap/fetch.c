@@ -108,7 +108,7 @@ static void load_chain(const job *j, fetch_bundle *platform) {
     int64_t fetched;
     DSTACK_AUTO(buf) dstack_buf chain = {0};
     disk_cache_chain_name(name, j->quote->cert_data);
-    if (disk_cache_load_chain(j->servers->cache, name, &chain, &fetched, NULL) == 0) {
+    if (disk_cache_load_pem(j->servers->cache, name, &chain, &fetched, NULL) == 0) {
         /* A chain that cannot be read is asked for anew. */
         (void)fetch_bundle_set_chain(platform, bytes_of_buf(&chain), NULL);
     }
@@ -151,8 +151,8 @@ static void keep(const job *j, const fetch_bundle *platform, const dstack_collat
     if (j->quote != NULL && j->quote->cert_type != DSTACK_QUOTE_CERT_PCK_CHAIN &&
         j->quote->cert_type != DSTACK_QUOTE_CERT_PCK_LEAF) {
         disk_cache_chain_name(name, j->quote->cert_data);
-        (void)disk_cache_store_chain(j->servers->cache, name, bytes_of_buf(&platform->pck_chain),
-                                     j->now, NULL);
+        (void)disk_cache_store_pem(j->servers->cache, name, bytes_of_buf(&platform->pck_chain),
+                                   j->now, NULL);
     }
 }
 
@@ -223,8 +223,7 @@ static int fetch_round(const job *j, dstack_collateral **out, dstack_error *err)
                : error_set(err, last.status, "%s", last.message);
 }
 
-/* Spreads the machines that lost the same server at the same moment. */
-static void pause_before(unsigned round) {
+void fetch_pause_before(unsigned round) {
     uint8_t jitter;
     random_fill(&jitter, sizeof jitter);
     long ms = (200 + 200 * jitter / 256) << (round < 6 ? round : 6);
@@ -242,7 +241,7 @@ static int ask(job *j, dstack_collateral **out, dstack_error *err) {
         if ((rc != DSTACK_E_NETWORK && rc != DSTACK_E_TIMEOUT) || round >= j->servers->retries) {
             break;
         }
-        pause_before(round);
+        fetch_pause_before(round);
     }
     j->transport->close(j->fetcher.state);
     return rc;

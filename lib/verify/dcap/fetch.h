@@ -33,6 +33,10 @@ extern const fetch_transport fetch_transport_curl;
 /* The library's own HTTP client. For programs that shall not map libcurl; knows no proxy. */
 extern const fetch_transport fetch_transport_http;
 
+/* Spreads the machines that lost the same server at the same moment: 0.2 to 0.4 seconds, doubled
+ * for each round. */
+void fetch_pause_before(unsigned round);
+
 /* dstack_collateral_fetch over this transport. */
 int fetch_collateral(dstack_collateral **out, dstack_bytes quote,
                      const dstack_collateral_servers *servers, const fetch_transport *transport,

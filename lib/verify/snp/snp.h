@@ -31,6 +31,12 @@ int snp_vcek_read(const x509_cert *cert, snp_vcek *out, dstack_error *err);
 int snp_vcek_check(const snp_vcek *vcek, const dstack_snp_report *report,
                    const dstack_snp_options *options, dstack_error *err);
 
+/* The certificates, and the list if there is one, lead to this product's root and are this report's;
+ * about the report itself nothing is said. */
+int snp_certs_check(const dstack_snp_report *report, const dstack_snp_certs *certs,
+                    dstack_snp_product product, const dstack_snp_options *options,
+                    dstack_error *err);
+
 /* The rules about a verified report's own fields. */
 int snp_policy_check(const dstack_snp_report *report, const dstack_snp_options *options,
                      dstack_error *err);

@@ -99,16 +99,40 @@ static void fill_anchor(const snp_chain *chain, dstack_snp_product product, bool
     hash_sha384(chain->ark.spki, out->key_id);
 }
 
+static dstack_bytes root_of(dstack_snp_product product, const dstack_snp_options *options) {
+    const bool builtin = options->roots[product].len == 0;
+    return builtin ? snp_builtin_root(product) : options->roots[product];
+}
+
+/* Under a root of the operator's own a VCEK without any of AMD's extensions passes, unbound. */
+static int check_binding(const snp_chain *chain, const dstack_snp_report *report, bool builtin,
+                         const dstack_snp_options *options, bool *bound, dstack_error *err) {
+    snp_vcek vcek;
+    int rc = snp_vcek_read(&chain->vcek, &vcek, err);
+    *bound = builtin || !vcek.bare;
+    return rc == 0 && *bound ? snp_vcek_check(&vcek, report, options, err) : rc;
+}
+
+int snp_certs_check(const dstack_snp_report *report, const dstack_snp_certs *certs,
+                    dstack_snp_product product, const dstack_snp_options *options,
+                    dstack_error *err) {
+    DSTACK_AUTO(snp_chain) snp_chain chain = {0};
+    dstack_snp_verdict unused = {0};
+    bool bound;
+    int rc = check_chain(&chain, certs, root_of(product, options), options, &unused, err);
+    return rc != 0 ? rc
+                   : check_binding(&chain, report, options->roots[product].len == 0, options,
+                                   &bound, err);
+}
+
 /* Everything that depends on which product's root is used. */
 static int check_product(dstack_bytes report, const dstack_snp_certs *certs,
                          dstack_snp_product product, const dstack_snp_options *options,
                          dstack_snp_verdict *out, dstack_error *err) {
     DSTACK_AUTO(snp_chain) snp_chain chain = {0};
-    snp_vcek vcek;
     const bool builtin = options->roots[product].len == 0;
-    int rc =
-        check_chain(&chain, certs, builtin ? snp_builtin_root(product) : options->roots[product],
-                    options, out, err);
+    bool bound = false;
+    int rc = check_chain(&chain, certs, root_of(product, options), options, out, err);
     if (rc == 0) {
         rc = check_signature(&chain, report, &out->report, err);
     }
@@ -116,14 +140,11 @@ static int check_product(dstack_bytes report, const dstack_snp_certs *certs,
         rc = snp_policy_check(&out->report, options, err);
     }
     if (rc == 0) {
-        rc = snp_vcek_read(&chain.vcek, &vcek, err);
-    }
-    if (rc == 0 && (builtin || !vcek.bare)) {
-        rc = snp_vcek_check(&vcek, &out->report, options, err);
+        rc = check_binding(&chain, &out->report, builtin, options, &bound, err);
     }
     if (rc == 0) {
         out->product = product;
-        out->vcek_bound = builtin || !vcek.bare;
+        out->vcek_bound = bound;
         fill_anchor(&chain, product, builtin, &out->anchor);
     }
     return error_prefix(err, rc, "%s", dstack_snp_product_name(product));

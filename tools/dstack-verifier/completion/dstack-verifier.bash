@@ -7,11 +7,11 @@ _dstack_verifier() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         ;;
     --log-level) mapfile -t COMPREPLY < <(compgen -W 'error warn info debug' -- "$word") ;;
-    --pccs | --now) COMPREPLY=() ;;
+    --pccs | --kds | --now) COMPREPLY=() ;;
     *)
         mapfile -t COMPREPLY < <(compgen -W '--config --check-config --print-config --log-level
-            --insecure-dev --verify --verify-cert --root --collateral --pccs --image --policy --now
-            --version --help' -- "$word")
+            --insecure-dev --verify --verify-cert --root --collateral --pccs --kds --image --policy
+            --now --version --help' -- "$word")
         ;;
     esac
 }

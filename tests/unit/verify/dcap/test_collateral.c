@@ -291,7 +291,7 @@ static void the_folder_does_not_grow_without_end(void **state) {
         char name[DISK_CACHE_NAME_SIZE];
         uint8_t fmspc[6] = {(uint8_t)(i >> 8), (uint8_t)i};
         disk_cache_bundle_name(name, "tdx", fmspc, "platform", "standard");
-        assert_ok(disk_cache_store_chain(w.cache, name, bytes_of_str("x"), MADE_NOW, &err), err);
+        assert_ok(disk_cache_store_pem(w.cache, name, bytes_of_str("x"), MADE_NOW, &err), err);
     }
     size_t count = 0;
     DIR *dir = opendir(w.cache);
