@@ -1,6 +1,7 @@
 /* dstack verify https://HOST[:PORT]: the evidence behind an address, end to end. */
 #include <string.h>
 
+#include <dstack/tpm.h>
 #include <dstack/manifest.h>
 
 #include "base/buf.h"
@@ -24,6 +25,10 @@ static const char default_policy[] =
 typedef struct inputs {
     verify_demands demands;
     dstack_policy *policy;
+    cli_kds kds;
+    dstack_tpm_fetcher *tpm_fetcher;
+    cli_roots roots;
+    dstack_platform_roots platform_roots;
     const char *images[MAX_IMAGES];
     dstack_buf kms_root, ca;
     uint8_t app_id[20], gateway_app_id[20], compose_hash[32];
@@ -32,6 +37,9 @@ typedef struct inputs {
 static void inputs_clear(inputs *in) {
     dstack_verifier_free(in->demands.verifier);
     dstack_policy_free(in->policy);
+    cli_kds_clear(&in->kds);
+    dstack_tpm_fetcher_free(in->tpm_fetcher);
+    cli_roots_clear(&in->roots);
     dstack_buf_clear(&in->kms_root);
     dstack_buf_clear(&in->ca);
 }
@@ -60,22 +68,36 @@ static int fetch_collateral(void *user, struct dstack_verifier *verifier, dstack
     return rc != 0 ? rc : dstack_verifier_add_collateral(verifier, collateral, err);
 }
 
+static int fetch_snp(void *user, dstack_bytes report, const dstack_snp_options *how,
+                     dstack_snp_certs *certs, dstack_error *err) {
+    return dstack_snp_certs_fetch(report, how, user, certs, err);
+}
+
 /* Another root than the vendor's makes proofs that anybody who has its key can forge: it is asked
- * for by name. */
+ * for by name. It takes the place of every vendor's. One that cannot be Intel's (its key is not
+ * P-256) leaves no verifier, and Intel quotes are refused. */
 static int open_verifier(struct cli *cli, inputs *in, dstack_error *err) {
-    DSTACK_AUTO(cli_roots) cli_roots roots = {0};
+    cli_roots *roots = &in->roots;
     const char *path = cli_value(cli, "root", NULL);
     if (path != NULL && !cli_has(cli, "insecure-dev")) {
-        return cli_usage(err, "--root trusts hardware that is not Intel's, and needs "
+        return cli_usage(err, "--root trusts hardware that is not the vendor's, and needs "
                               "--insecure-dev");
     }
-    if (path != NULL && !cli_has(cli, "collateral")) {
+    int rc = path == NULL ? 0 : cli_read_roots(path, roots, err);
+    const dstack_verifier_options options = {
+        .roots = roots->roots, .root_count = roots->count, .no_builtin_root = path != NULL};
+    if (rc == 0 && path != NULL) {
+        const dstack_bytes root = roots->roots[0].cert;
+        in->platform_roots = (dstack_platform_roots){root, root, root, root, root, root};
+        in->demands.roots = &in->platform_roots;
+    }
+    rc = rc != 0 ? rc : dstack_verifier_new(&in->demands.verifier, &options, err);
+    if (rc == DSTACK_E_DCAP_ROOT_CA_FORMAT && roots->count == 1) {
+        return 0;
+    }
+    if (rc == 0 && path != NULL && !cli_has(cli, "collateral")) {
         return cli_usage(err, "--root needs --collateral FILE: no server has that of other roots");
     }
-    int rc = path == NULL ? 0 : cli_read_roots(path, &roots, err);
-    const dstack_verifier_options options = {
-        .roots = roots.roots, .root_count = roots.count, .no_builtin_root = path != NULL};
-    rc = rc != 0 ? rc : dstack_verifier_new(&in->demands.verifier, &options, err);
     return rc != 0 ? rc : add_collateral(cli, in->demands.verifier, err);
 }
 
@@ -135,6 +157,7 @@ static int load_policy(struct cli *cli, inputs *in, dstack_error *err) {
     int rc = path != NULL ? cli_read_policy(path, &in->policy, err)
                           : dstack_policy_parse(&in->policy, bytes_of_str(default_policy), err);
     in->demands.policy = in->policy;
+    in->demands.policy_is_default = path == NULL;
     return rc;
 }
 
@@ -146,8 +169,13 @@ static int load_inputs(struct cli *cli, inputs *in, dstack_error *err) {
         d->collateral = fetch_collateral;
         d->collateral_user = cli;
     }
-    int rc;
-    if ((rc = read_id(cli, "app-id", in->app_id, &d->app_id, err)) != 0 ||
+    d->snp_certs = fetch_snp;
+    d->snp_certs_user = &in->kds.servers;
+    d->tpm_collateral = dstack_tpm_collateral_fetch;
+    int rc = dstack_tpm_fetcher_new(&in->tpm_fetcher, NULL, err);
+    d->tpm_collateral_user = in->tpm_fetcher;
+    if (rc != 0 || (rc = cli_kds_read(cli, &in->kds, err)) != 0 ||
+        (rc = read_id(cli, "app-id", in->app_id, &d->app_id, err)) != 0 ||
         (rc = read_id(cli, "gateway-app-id", in->gateway_app_id, &d->gateway_app_id, err)) != 0 ||
         (rc = open_verifier(cli, in, err)) != 0 || (rc = load_policy(cli, in, err)) != 0 ||
         (rc = load_images(cli, in, err)) != 0 || (rc = read_manifest(cli, in, err)) != 0 ||
@@ -205,6 +233,7 @@ static int run(struct cli *cli, int argc, char **argv, dstack_error *err) {
 static const struct cli_option options[] = {
     {"collateral", 0, "FILE", "collateral bundle, JSON (may be repeated)"},
     CLI_SERVER_OPTIONS,
+    CLI_KDS_OPTIONS,
     {"image", 0, "DIR", "reference image that app and gateway must run (may be repeated)"},
     {"manifest", 0, "FILE", "app-compose.json that the app must run, byte for byte"},
     {"compose-hash", 0, "HEX", "hash of that manifest, in place of the file"},
@@ -215,7 +244,7 @@ static const struct cli_option options[] = {
     {"ca", 0, "FILE", "roots for the public name, PEM (default: the machine's trust store)"},
     {"connect", 0, "ADDR:PORT", "connect there instead of resolving the name"},
     {"timeout", 0, "SECONDS", "longest wait for each answer (default 20)"},
-    {"root", 0, "FILE", "trust these roots in place of Intel's; needs --insecure-dev"},
+    {"root", 0, "FILE", "trust these roots in place of the vendors'; needs --insecure-dev"},
     {"insecure-dev", 0, NULL, "let simulated hardware and issuers in insecure modes pass"},
     {NULL},
 };

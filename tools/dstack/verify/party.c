@@ -2,6 +2,9 @@
 #include <string.h>
 
 #include <dstack/measure.h>
+#include <dstack/nitro.h>
+#include <dstack/snp.h>
+#include <dstack/tpm.h>
 
 #include "base/buf.h"
 #include "base/cursor.h"
@@ -39,20 +42,29 @@ static void put_hex(char *out, dstack_bytes bytes) {
 
 /* ---- hardware root and platform ---- */
 
-static void tell_root(const dstack_quote_report *quote, verify_report *report,
+static const char *vendor_of(dstack_tee_variant variant) {
+    static const char *const names[] = {
+        [DSTACK_TEE_TDX] = "Intel",         [DSTACK_TEE_GCP_TDX] = "Intel",
+        [DSTACK_TEE_NITRO_ENCLAVE] = "AWS", [DSTACK_TEE_SEV_SNP] = "AMD",
+        [DSTACK_TEE_AWS_NITRO_TPM] = "AWS",
+    };
+    return (unsigned)variant < sizeof names / sizeof *names ? names[variant] : "the vendor";
+}
+
+static void tell_root(const dstack_anchor_info *anchor, const char *vendor, verify_report *report,
                       verify_step_id step) {
     char hash[65];
-    put_hex(hash, bytes_of(quote->anchor.cert_sha256, 32));
+    put_hex(hash, bytes_of(anchor->cert_sha256, 32));
     verify_evidence(report, step, "certificate sha256 %s", hash);
-    if (quote->anchor.builtin) {
+    if (anchor->builtin) {
         verify_holds(report, step, DSTACK_ANCHOR_MEASURED);
-        verify_detail(report, step, "%s, built in", quote->anchor.name);
+        verify_detail(report, step, "%s, built in", anchor->name);
     } else {
         verify_holds(report, step, DSTACK_ANCHOR_POLICY);
         verify_caveat(report, step);
         report->insecure = true;
-        verify_detail(report, step, "%s, pinned by --root in place of Intel's: SIMULATED, INSECURE",
-                      quote->anchor.name);
+        verify_detail(report, step, "%s, pinned by --root in place of %s's: SIMULATED, INSECURE",
+                      anchor->name, vendor);
     }
 }
 
@@ -99,19 +111,138 @@ static bool judge_quote(const verify_demands *demands, const dstack_attestation 
                         verify_step_id first, verify_report *report) {
     dstack_error err = {0};
     dstack_quote_report quote;
-    int rc = 0;
-    if (dstack_attestation_variant(attestation) != DSTACK_TEE_TDX) {
-        rc = error_set(&err, DSTACK_E_UNSUPPORTED, "evidence of kind %s cannot be verified yet",
-                       dstack_tee_variant_name(dstack_attestation_variant(attestation)));
-    } else {
-        rc = check_quote(demands, dstack_attestation_evidence(attestation), &quote, &err);
-    }
+    int rc = demands->verifier != NULL
+                 ? check_quote(demands, dstack_attestation_evidence(attestation), &quote, &err)
+                 : error_set(&err, DSTACK_E_REFUSED,
+                             "the root of --root cannot be that of Intel's "
+                             "quotes");
     if (rc != 0) {
         verify_fails(report, first + (is_about_tcb(rc) ? 1 : 0), &err);
         return false;
     }
-    tell_root(&quote, report, first);
+    tell_root(&quote.anchor, "Intel", report, first);
     return judge_tcb(demands, &quote, report, first + 1);
+}
+
+/* ---- platforms other than bare TDX ---- */
+
+static dstack_attestation_options options_for(const verify_demands *demands) {
+    return (dstack_attestation_options){.now = demands->now,
+                                        .collateral = demands->collateral,
+                                        .collateral_user = demands->collateral_user,
+                                        .snp_certs = demands->snp_certs,
+                                        .snp_certs_user = demands->snp_certs_user,
+                                        .tpm_collateral = demands->tpm_collateral,
+                                        .tpm_collateral_user = demands->tpm_collateral_user,
+                                        .roots = demands->roots};
+}
+
+static bool has_tcb_levels(const dstack_attestation *attestation) {
+    dstack_tee_variant variant = dstack_attestation_variant(attestation);
+    return variant != DSTACK_TEE_NITRO_ENCLAVE && variant != DSTACK_TEE_AWS_NITRO_TPM;
+}
+
+static const dstack_anchor_info *anchor_of(const dstack_verified *verified) {
+    const dstack_snp_verdict *snp = dstack_verified_snp(verified);
+    const dstack_nitro_verdict *nitro = dstack_verified_nitro(verified);
+    return snp != NULL     ? &snp->anchor
+           : nitro != NULL ? &nitro->anchor
+                           : &dstack_verified_quote(verified)->anchor;
+}
+
+/* The step whose matter a refusal is: what is wrong with certificates, signatures or form is the
+ * root's, what the hardware itself is refused for is the platform's. The text tells which check. */
+static verify_step_id step_of(int status, verify_step_id first) {
+    return first + (status == DSTACK_E_REFUSED || is_about_tcb(status) ? 1 : 0);
+}
+
+/* Evidence as a whole, without what the caller demands of levels and images. */
+static bool judge_evidence(const verify_demands *demands, const dstack_attestation *attestation,
+                           verify_step_id first, verify_report *report, dstack_verified **out) {
+    dstack_error err = {0};
+    const dstack_attestation_options options = options_for(demands);
+    int rc = dstack_attestation_verify(demands->verifier, attestation, &options, out, &err);
+    if (rc != 0) {
+        verify_fails(report, step_of(rc, first), &err);
+        return false;
+    }
+    dstack_tee_variant variant = dstack_attestation_variant(attestation);
+    tell_root(anchor_of(*out), vendor_of(variant), report, first);
+    const dstack_tpm_verdict *tpm = dstack_verified_tpm(*out);
+    if (tpm != NULL && !tpm->anchor.builtin) {
+        tell_root(&tpm->anchor, "the cloud", report, first);
+    }
+    return true;
+}
+
+static bool judge_level(const verify_demands *demands, const dstack_attestation *attestation,
+                        const dstack_verified *verified, verify_step_id step,
+                        verify_report *report) {
+    dstack_error err = {0};
+    DSTACK_AUTO(dstack_verified) dstack_verified *again = NULL;
+    dstack_attestation_options options = options_for(demands);
+    bool levels = has_tcb_levels(attestation);
+    options.policy = levels || !demands->policy_is_default ? demands->policy : NULL;
+    if (options.policy != NULL &&
+        dstack_attestation_verify(demands->verifier, attestation, &options, &again, &err) != 0) {
+        verify_fails(report, step, &err);
+        return false;
+    }
+    verify_holds(report, step, DSTACK_ANCHOR_MEASURED);
+    const dstack_snp_verdict *snp = dstack_verified_snp(verified);
+    if (!levels) {
+        verify_caveat(report, step);
+        verify_detail(report, step, "%s tells no TCB level: what runs below the guest is its word",
+                      vendor_of(dstack_attestation_variant(attestation)));
+    } else if (snp != NULL) {
+        const dstack_snp_tcb *tcb = &snp->report.reported_tcb;
+        verify_evidence(report, step, "%s, boot loader %u, TEE %u, SNP %u, microcode %u, %s",
+                        dstack_snp_product_name(snp->product), tcb->boot_loader, tcb->tee, tcb->snp,
+                        tcb->microcode,
+                        snp->crl_checked ? "not on AMD's revocation list"
+                                         : "no revocation list was at hand");
+        verify_detail(report, step, "%s", dstack_tcb_status_name(snp->status));
+    } else {
+        verify_detail(report, step, "%s", dstack_verified_tcb_status(verified));
+    }
+    return true;
+}
+
+static void tell_measurements(const dstack_verified *verified, verify_step_id step,
+                              verify_report *report) {
+    const dstack_snp_verdict *snp = dstack_verified_snp(verified);
+    const dstack_nitro_verdict *nitro = dstack_verified_nitro(verified);
+    char hex[2 * DSTACK_REGISTER_SIZE + 1];
+    verify_holds(report, step, DSTACK_ANCHOR_MEASURED);
+    if (snp != NULL) {
+        put_hex(hex, bytes_of(snp->report.measurement, sizeof snp->report.measurement));
+        verify_evidence(report, step, "launch digest %s", hex);
+        verify_detail(report, step, "signed by the chip, with the hash of the configuration");
+    } else if (nitro != NULL) {
+        bool enclave = dstack_verified_variant(verified) == DSTACK_TEE_NITRO_ENCLAVE;
+        size_t shown = enclave ? 0 : 4;
+        put_hex(hex, bytes_of(nitro->pcrs[shown], sizeof nitro->pcrs[shown]));
+        verify_evidence(report, step, "PCR%zu %s", shown, hex);
+        verify_detail(report, step, "%s",
+                      enclave ? "the enclave image's PCRs are signed"
+                              : "the event log replays to the signed PCR14");
+    } else {
+        const dstack_td_report *td = dstack_quote_report_td(dstack_verified_quote(verified));
+        put_hex(hex, bytes_of(td->mr_td, sizeof td->mr_td));
+        verify_evidence(report, step, "MRTD %s", hex);
+        verify_detail(report, step, "the event log replays to the signed RTMR3 and PCR14");
+    }
+}
+
+static bool judge_platform(const verify_demands *demands, const dstack_attestation *attestation,
+                           verify_step_id first, verify_report *report) {
+    DSTACK_AUTO(dstack_verified) dstack_verified *verified = NULL;
+    if (!judge_evidence(demands, attestation, first, report, &verified) ||
+        !judge_level(demands, attestation, verified, first + 1, report)) {
+        return false;
+    }
+    tell_measurements(verified, first + 2, report);
+    return true;
 }
 
 /* ---- firmware, kernel, image ---- */
@@ -139,6 +270,9 @@ static bool judge_registers(const verify_demands *demands, const dstack_attestat
 static int check_stated(const dstack_image_question *question, dstack_anchor *anchor,
                         uint8_t hash[32], dstack_error *err) {
     DSTACK_AUTO(vm_config) dstack_vm_config config = {0};
+    if (question->variant != DSTACK_TEE_TDX) {
+        return dstack_measure_image_check(NULL, question, anchor, hash, err);
+    }
     int rc = dstack_vm_config_parse(bytes_of_str(question->vm_config), &config, err);
     if (rc != 0 || config.has_measurement) {
         return rc != 0 ? rc : dstack_measure_image_check(NULL, question, anchor, hash, err);
@@ -176,10 +310,11 @@ static int check_images(void *user, const dstack_image_question *question, dstac
 static bool judge_image(const verify_demands *demands, const dstack_attestation *attestation,
                         verify_step_id step, verify_report *report, dstack_verified **out) {
     dstack_error err = {0};
-    const dstack_attestation_options options = {.now = demands->now,
-                                                .policy = demands->policy,
-                                                .image = check_images,
-                                                .image_user = (void *)(uintptr_t)demands};
+    dstack_attestation_options options = options_for(demands);
+    options.policy =
+        has_tcb_levels(attestation) || !demands->policy_is_default ? demands->policy : NULL;
+    options.image = check_images;
+    options.image_user = (void *)(uintptr_t)demands;
     if (dstack_attestation_verify(demands->verifier, attestation, &options, out, &err) != 0) {
         verify_fails(report, step, &err);
         return false;
@@ -190,6 +325,9 @@ static bool judge_image(const verify_demands *demands, const dstack_attestation 
     verify_holds(report, step, dstack_verified_image_anchor(*out));
     if (dstack_verified_image_anchor(*out) == DSTACK_ANCHOR_REFERENCE_IMAGE) {
         verify_detail(report, step, "the registers follow from the files of your own image");
+    } else if (dstack_verified_image_anchor(*out) == DSTACK_ANCHOR_MEASURED) {
+        verify_caveat(report, step);
+        verify_detail(report, step, "the hash is over signed PCRs, compared with nothing of yours");
     } else {
         verify_caveat(report, step);
         verify_detail(report, step,
@@ -201,7 +339,9 @@ static bool judge_image(const verify_demands *demands, const dstack_attestation 
 bool verify_judge_party(const verify_demands *demands, const dstack_attestation *attestation,
                         verify_step_id first, verify_report *report, dstack_verified **out) {
     *out = NULL;
-    return judge_quote(demands, attestation, first, report) &&
-           judge_registers(demands, attestation, first + 2, report) &&
-           judge_image(demands, attestation, first + 3, report, out);
+    bool holds = dstack_attestation_variant(attestation) == DSTACK_TEE_TDX
+                     ? judge_quote(demands, attestation, first, report) &&
+                           judge_registers(demands, attestation, first + 2, report)
+                     : judge_platform(demands, attestation, first, report);
+    return holds && judge_image(demands, attestation, first + 3, report, out);
 }

@@ -64,10 +64,17 @@ int verify_parse_evidence(dstack_bytes text, dstack_attestation **out, dstack_bu
  */
 
 typedef struct verify_demands {
-    dstack_verifier *verifier;           /* roots are in it, and the collateral that was given */
+    dstack_verifier *verifier; /* roots are in it, and the collateral that was given; NULL:
+                                            Intel quotes are refused */
     dstack_collateral_source collateral; /* gets what is missing, or NULL */
     void *collateral_user;
+    dstack_snp_certs_source snp_certs; /* the same for AMD's certificates */
+    void *snp_certs_user;
+    dstack_tpm_collateral_source tpm_collateral; /* and for a cloud's vTPM */
+    void *tpm_collateral_user;
+    const dstack_platform_roots *roots; /* in place of other vendors' than Intel, or NULL */
     const dstack_policy *policy;
+    bool policy_is_default; /* nobody chose it: platforms without TCB levels may pass */
     int64_t now;
     const char *const *images; /* folders of reference images */
     size_t image_count;
