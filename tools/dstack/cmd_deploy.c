@@ -40,6 +40,8 @@ static const struct cli_option options[] = {
     {"gateway-url", 0, "URL", "gateway for the guest; may be repeated"},
     {"secure-time", 0, NULL, "compose file: the guest demands authenticated time"},
     {"no-secure-time", 0, NULL, "compose file: it does not (default for simulated TEEs)"},
+    {"public-logs", 0, NULL, "compose file: let anyone read the containers' logs"},
+    {"public-sysinfo", 0, NULL, "compose file: let anyone read system information"},
     {"env-file", 'e', "FILE", "KEY=VALUE lines, encrypted to the app's key; needs --kms-ca"},
     {"kms-ca", 0, "FILE", "root certificate of the KMS that the environment's key comes from"},
     {"kms-connect", 0, "ADDR:PORT", "reach that KMS here instead of at its URL's host"},
@@ -135,6 +137,8 @@ static int build_manifest(const struct cli *cli, const struct surroundings *arou
         &(dstack_manifest_new){
             .name = cli_value(cli, "name", name_from_path(path, name, sizeof name)),
             .docker_compose_file = file,
+            .public_logs = cli_has(cli, "public-logs"),
+            .public_sysinfo = cli_has(cli, "public-sysinfo"),
             .key_provider = kms ? DSTACK_KEY_PROVIDER_KMS : DSTACK_KEY_PROVIDER_NONE,
             .gateway_enabled = gateway,
             .no_secure_time = !secure_time,
