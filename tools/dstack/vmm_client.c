@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "console_reason.h"
 
 #define DEFAULT_URL "unix:/run/dstack/vmm.sock"
 #define ANSWER_LIMIT ((size_t)128 << 20)
@@ -23,6 +24,8 @@
 #define ERROR_GRACE_S 30
 /* How long a VM that ended without a reason may take to be started again by its VMM. */
 #define RESTART_GRACE_S 60
+/* Among these the reason of a guest that ended early is looked for. */
+#define CONSOLE_LINES 400
 
 const char *vmm_text(const json_t *object, const char *key) {
     const char *text = json_string_value(json_object_get(object, key));
@@ -281,8 +284,26 @@ static const char *last_event(const json_t *info) {
     return last != NULL ? vmm_text(last, "body") : "no reason known";
 }
 
+/* What a guest that ended said last, where it could not tell its host: `: "…"`, or nothing. */
+static void last_words(struct vmm_client *client, const char *id, char *out, size_t size) {
+    char reason[200];
+    char *console = NULL;
+    size_t len = 0;
+    out[0] = '\0';
+    FILE *file = open_memstream(&console, &len);
+    if (file == NULL) {
+        return;
+    }
+    int rc = vmm_client_logs(client, id, "serial", CONSOLE_LINES, false, false, file, NULL);
+    if (fclose(file) == 0 && rc == 0 && console_reason(console, reason, sizeof reason)) {
+        snprintf(out, size, ": \"%s\"", reason);
+    }
+    free(console);
+}
+
 /* One look: 1 booted, 0 not yet, negative failed. */
-static int look(struct cli *cli, struct boot_watch *watch, const json_t *info, dstack_error *err) {
+static int look(struct cli *cli, struct vmm_client *client, struct boot_watch *watch,
+                const json_t *info, dstack_error *err) {
     const char *progress = vmm_text(info, "boot_progress");
     const char *problem = vmm_text(info, "boot_error");
     const char *status = vmm_text(info, "status");
@@ -317,9 +338,11 @@ static int look(struct cli *cli, struct boot_watch *watch, const json_t *info, d
     if (strcmp(status, "exited") == 0 && now - watch->ended_ms < RESTART_GRACE_S * 1000) {
         return 0;
     }
+    char words[224];
+    last_words(client, vmm_text(info, "id"), words, sizeof words);
     return error_set(err, DSTACK_E_STATE,
-                     "the VM ended while it booted (%s), after \"%s\"; see `dstack logs`", status,
-                     watch->progress);
+                     "the VM ended while it booted (%s), after \"%s\"%s; see `dstack logs`", status,
+                     watch->progress, words);
 }
 
 int vmm_client_wait_boot(struct cli *cli, struct vmm_client *client, const char *id,
@@ -329,7 +352,7 @@ int vmm_client_wait_boot(struct cli *cli, struct vmm_client *client, const char 
         DSTACK_AUTO(json) json_t *answer = NULL;
         const json_t *info = NULL;
         int rc = get_info(client, id, &answer, &info, err);
-        rc = rc != 0 ? rc : look(cli, &watch, info, err);
+        rc = rc != 0 ? rc : look(cli, client, &watch, info, err);
         if (rc != 0) {
             return rc > 0 ? 0 : rc;
         }
