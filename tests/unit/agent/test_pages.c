@@ -234,6 +234,16 @@ static void containers_come_from_whatever_the_engine_says(void **state) {
     free(reading.containers);
 }
 
+static void a_disk_that_is_read_only_is_not_shown_as_full(void **state) {
+    live_state reading = {
+        .system = {.disk_count = 2,
+                   .disks = {{.total = 2048, .read_only = true}, {.total = 2048, .free = 512}}}};
+    DSTACK_AUTO(buf) dstack_buf out = {0};
+    dashboard_live(&reading, false, true, &out);
+    assert_non_null(strstr(buf_text(&out), "<dd>2.00 KB, read-only"));
+    assert_non_null(strstr(buf_text(&out), "1.50 KB of 2.00 KB"));
+}
+
 static void cpu_time_between_readings_is_a_share(void **state) {
     system_info before = {0}, after = {0};
     assert_true(live_cpu_busy(&before, &after) == 0);
@@ -269,6 +279,7 @@ int main(void) {
         cmocka_unit_test(the_engines_head_is_read),
         cmocka_unit_test(sec_hostile_events_stay_text),
         cmocka_unit_test(containers_come_from_whatever_the_engine_says),
+        cmocka_unit_test(a_disk_that_is_read_only_is_not_shown_as_full),
         cmocka_unit_test(cpu_time_between_readings_is_a_share),
         cmocka_unit_test(html_has_no_markup_from_values),
     };

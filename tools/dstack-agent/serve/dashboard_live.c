@@ -128,11 +128,18 @@ static void put_disk(const system_disk *disk, dstack_buf *out) {
     if (disk->total == 0) {
         return;
     }
-    uint64_t used = disk->total - disk->free;
-    put_meter("Disk", (double)used / (double)disk->total, out);
-    html_size(out, used);
-    buf_put_str(out, " of ");
-    html_size(out, disk->total);
+    /* What nobody can write to is always full. */
+    if (disk->read_only) {
+        buf_put_str(out, "<dt>Disk</dt><dd>");
+        html_size(out, disk->total);
+        buf_put_str(out, ", read-only");
+    } else {
+        uint64_t used = disk->total - disk->free;
+        put_meter("Disk", (double)used / (double)disk->total, out);
+        html_size(out, used);
+        buf_put_str(out, " of ");
+        html_size(out, disk->total);
+    }
     buf_put_str(out, " <span class=\"detail\"><span class=\"value\">");
     html_text(out, disk->mount_point);
     buf_put_str(out, "</span> on <span class=\"value\">");

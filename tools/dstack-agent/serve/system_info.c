@@ -97,6 +97,7 @@ static void disks_read(system_info *out, const char *const *mount_points, size_t
             snprintf(disk->mount_point, sizeof disk->mount_point, "%s", mount_points[i]);
             disk->total = (uint64_t)fs.f_blocks * fs.f_frsize;
             disk->free = (uint64_t)fs.f_bavail * fs.f_frsize;
+            disk->read_only = (fs.f_flag & ST_RDONLY) != 0;
             out->disk_count++;
         }
     }

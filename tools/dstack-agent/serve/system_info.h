@@ -25,6 +25,7 @@ typedef struct system_disk {
     char name[128];
     char mount_point[128];
     uint64_t total, free;
+    bool read_only;
 } system_disk;
 
 typedef struct system_info {
