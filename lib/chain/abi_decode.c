@@ -131,6 +131,10 @@ static const char *const custom_errors[] = {
     "UUPSUnauthorizedCallContext()",
     "UUPSUnsupportedProxiableUUID(bytes32)",
     "ERC1967InvalidImplementation(address)",
+    /* a timelock's */
+    "AccessControlUnauthorizedAccount(address,bytes32)",
+    "TimelockInsufficientDelay(uint256,uint256)",
+    "TimelockUnexpectedOperationState(bytes32,bytes32)",
 };
 
 static bool starts_with_selector(dstack_bytes data, const char *signature) {
