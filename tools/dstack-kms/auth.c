@@ -51,12 +51,19 @@ static int64_t duration_of(const kms_auth *auth, const char *name) {
     return config_duration_ms(auth->config, key_of(&s, auth, name));
 }
 
-static auth_type type_of(const kms_auth *auth) {
+static int find_type(kms_auth *auth, dstack_error *err) {
+    static const char *const names[] = {[AUTH_FILE] = "file",
+                                        [AUTH_CHAIN] = "chain",
+                                        [AUTH_WEBHOOK] = "webhook",
+                                        [AUTH_DEV] = "dev"};
     const char *type = text_of(auth, "type");
-    return strcmp(type, "file") == 0      ? AUTH_FILE
-           : strcmp(type, "chain") == 0   ? AUTH_CHAIN
-           : strcmp(type, "webhook") == 0 ? AUTH_WEBHOOK
-                                          : AUTH_DEV;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], type) == 0) {
+            auth->type = (auth_type)i;
+            return 0;
+        }
+    }
+    return error_set(err, DSTACK_E_FORMAT, "%s.type: %.40s", auth->prefix, type);
 }
 
 int kms_auth_open(kms_auth **out, const service_config *config, const char *prefix,
@@ -67,10 +74,11 @@ int kms_auth_open(kms_auth **out, const service_config *config, const char *pref
     }
     auth->config = config;
     snprintf(auth->prefix, sizeof auth->prefix, "%s", prefix);
-    auth->type = type_of(auth);
     pthread_mutex_init(&auth->lock, NULL);
-    int rc =
-        auth->type == AUTH_CHAIN ? kms_chain_open(&auth->chain, config, prefix, state, err) : 0;
+    int rc = find_type(auth, err);
+    if (rc == 0 && auth->type == AUTH_CHAIN) {
+        rc = kms_chain_open(&auth->chain, config, prefix, state, err);
+    }
     if (rc != 0) {
         kms_auth_free(auth);
         return rc;
