@@ -34,8 +34,10 @@
 extern "C" {
 #endif
 
-/** Value of `eat_profile`. */
+/** Values of `eat_profile`: that of the tokens of CoCo Trustee and Veraison, and that of
+ * draft-ietf-rats-ear-04. */
 #define DSTACK_EAR_PROFILE "tag:github.com,2023:veraison/ear"
+#define DSTACK_EAR_PROFILE_IETF "tag:ietf.org,2026:rats/ear#04"
 /** Media type of a token (RFC 9782). */
 #define DSTACK_EAR_MEDIA_TYPE "application/eat+jwt"
 /** Longest token that is read. */
@@ -48,6 +50,14 @@ typedef enum dstack_ear_failure {
     DSTACK_EAR_IMAGE_REFUSED,    /**< The registers are not those of the image named. */
     DSTACK_EAR_NO_VERDICT,       /**< The verifier could not judge (no collateral, no memory). */
 } dstack_ear_failure;
+
+/** How its claims are named. The draft renamed them on the way: what is `ear.status` in tokens of
+ * the field is `ear_status` in revision 4, and the policy's id became a list,
+ * `ear_appraisal_policy_ids`. The claims are the same. */
+typedef enum dstack_ear_form {
+    DSTACK_EAR_FORM_TRUSTEE, /**< Names with dots, DSTACK_EAR_PROFILE. */
+    DSTACK_EAR_FORM_IETF,    /**< Names with underscores, DSTACK_EAR_PROFILE_IETF. */
+} dstack_ear_form;
 
 /** What a token says. Start with all members zero; texts are borrowed. */
 typedef struct dstack_ear_result {
@@ -63,6 +73,7 @@ typedef struct dstack_ear_result {
     int64_t lifetime;      /**< Seconds until `exp`; 0: left out. */
     dstack_bytes nonce;    /**< `eat_nonce`: 8 to 64 bytes that the evidence binds, or empty. */
     bool insecure_dev;     /**< Marks the result of a verifier in an insecure mode. */
+    dstack_ear_form form;
 } dstack_ear_result;
 
 /** Appends the claims as JSON text, unsigned. DSTACK_E_ARGUMENT for a nonce of another length. */
@@ -87,7 +98,7 @@ DSTACK_API int dstack_ear_sign(const dstack_ear_signer *signer, const dstack_ear
 
 /**
  * Verifies a token against the keys of a JWK set that the caller trusts, and appends its claims.
- * Checks the signature (ES256 and nothing else, whatever the token says), the profile, and that
+ * Checks the signature (ES256 and nothing else, whatever the token says), the profile (either), and that
  * `now` is not before `iat` (one minute of difference is granted) nor past `exp`. What the claims
  * say is the caller's to judge, `eat_nonce` among them.
  *

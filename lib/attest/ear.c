@@ -154,16 +154,30 @@ static const char *policy_id(const dstack_ear_result *r) {
                                  : "dstack:verification";
 }
 
-static json_t *submod_json(const dstack_ear_result *r) {
+/* What the forms name differently. */
+static const struct form_names {
+    const char *profile, *status, *vector, *policy, *verifier, *claims, *refusal, *insecure;
+    bool policies; /* in a list */
+} forms[] = {
+    [DSTACK_EAR_FORM_TRUSTEE] = {DSTACK_EAR_PROFILE, "ear.status", "ear.trustworthiness-vector",
+                                 "ear.appraisal-policy-id", "ear.verifier-id", "ear.dstack.claims",
+                                 "ear.dstack.refusal", "ear.dstack.insecure_dev", false},
+    [DSTACK_EAR_FORM_IETF] = {DSTACK_EAR_PROFILE_IETF, "ear_status", "ear_trustworthiness_vector",
+                              "ear_appraisal_policy_ids", "ear_verifier_id", "ear_dstack_claims",
+                              "ear_dstack_refusal", "ear_dstack_insecure_dev", true},
+};
+
+static json_t *submod_json(const dstack_ear_result *r, const struct form_names *names) {
     static const char *const tiers[] = {"none", "affirming", "warning", "contraindicated"};
     vector v = appraise(r);
     tier worst = TIER_NONE;
     json_t *values = vector_json(&v, &worst);
-    json_t *submod = json_pack("{s:s, s:o, s:s, s:o}", "ear.status", tiers[worst],
-                               "ear.trustworthiness-vector", values, "ear.appraisal-policy-id",
-                               policy_id(r), "ear.dstack.claims", claims_json(r));
+    json_t *policy = json_string(policy_id(r));
+    policy = names->policies ? json_pack("[o]", policy) : policy;
+    json_t *submod = json_pack("{s:s, s:o, s:o, s:o}", names->status, tiers[worst], names->vector,
+                               values, names->policy, policy, names->claims, claims_json(r));
     if (r->reason != NULL && r->reason[0] != '\0') {
-        json_object_set_new(submod, "ear.dstack.refusal", json_pack("{s:s}", "reason", r->reason));
+        json_object_set_new(submod, names->refusal, json_pack("{s:s}", "reason", r->reason));
     }
     return submod;
 }
@@ -182,12 +196,16 @@ static int add_nonce(const dstack_ear_result *r, json_t *claims, dstack_error *e
 }
 
 int dstack_ear_claims(const dstack_ear_result *r, dstack_buf *json, dstack_error *err) {
+    if ((unsigned)r->form >= sizeof forms / sizeof *forms) {
+        return error_set(err, DSTACK_E_ARGUMENT, "no such form of attestation results");
+    }
+    const struct form_names *names = &forms[r->form];
     DSTACK_AUTO(json)
-    json_t *claims = json_pack("{s:s, s:I, s:{s:s, s:s}, s:{s:o}}", "eat_profile",
-                               DSTACK_EAR_PROFILE, "iat", (json_int_t)r->now, "ear.verifier-id",
-                               "developer", r->developer != NULL ? r->developer : "dstack", "build",
+    json_t *claims = json_pack("{s:s, s:I, s:{s:s, s:s}, s:{s:o}}", "eat_profile", names->profile,
+                               "iat", (json_int_t)r->now, names->verifier, "developer",
+                               r->developer != NULL ? r->developer : "dstack", "build",
                                r->build != NULL ? r->build : "libdstack " DSTACK_VERSION, "submods",
-                               "cpu0", submod_json(r));
+                               "cpu0", submod_json(r, names));
     if (claims == NULL) {
         return error_set(err, DSTACK_E_MEMORY, "no memory for an attestation result");
     }
@@ -198,7 +216,7 @@ int dstack_ear_claims(const dstack_ear_result *r, dstack_buf *json, dstack_error
         json_object_set_new(claims, "exp", json_integer(r->now + r->lifetime));
     }
     if (r->insecure_dev) {
-        json_object_set_new(claims, "ear.dstack.insecure_dev", json_true());
+        json_object_set_new(claims, names->insecure, json_true());
     }
     int rc = add_nonce(r, claims, err);
     return rc != 0 ? rc : json_write(claims, false, json, err);

@@ -225,7 +225,8 @@ static int check_claims(const json_t *claims, int64_t now, dstack_error *err) {
     int rc = json_need_str(claims, "eat_profile", &profile, err);
     rc = rc != 0 ? rc : json_need_int(claims, "iat", &issued, err);
     rc = rc != 0 ? rc : json_int_or(claims, "exp", INT64_MAX, &ends, err);
-    if (rc == 0 && strcmp(profile, DSTACK_EAR_PROFILE) != 0) {
+    if (rc == 0 && strcmp(profile, DSTACK_EAR_PROFILE) != 0 &&
+        strcmp(profile, DSTACK_EAR_PROFILE_IETF) != 0) {
         rc = error_set(err, DSTACK_E_REFUSED, "the token is of another profile");
     }
     if (rc == 0 && issued > now && issued - now > CLOCK_TOLERANCE) {

@@ -27,6 +27,7 @@ typedef struct verifier_service {
     dstack_ear_signer *signer;
     const char *issuer; /* NULL: not told */
     int64_t lifetime_s; /* of a token */
+    dstack_ear_form form;
 } verifier_service;
 
 /* Starts listening. */

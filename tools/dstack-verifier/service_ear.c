@@ -54,6 +54,8 @@ int service_ear_open(verifier_service *s, const service_config *config, dstack_e
         rc = make_key(path, &key, err);
     }
     s->issuer = issuer[0] != '\0' ? issuer : NULL;
+    s->form = strcmp(config_str(config, "ear.form"), "ietf") == 0 ? DSTACK_EAR_FORM_IETF
+                                                                  : DSTACK_EAR_FORM_TRUSTEE;
     s->lifetime_s = config_duration_ms(config, "ear.lifetime") / 1000;
     rc = rc != 0 ? rc : dstack_ear_signer_new(&s->signer, key, err);
     return error_prefix(err, rc, "ear.key_file");
@@ -101,6 +103,7 @@ void service_ear(http_request *request, http_response *response, void *user) {
         /* a nonce that the evidence does not bind would vouch for a freshness that is not there */
         .nonce = held ? bytes_of_buf(&body.nonce) : (dstack_bytes){0},
         .insecure_dev = s->insecure,
+        .form = s->form,
     };
     dstack_error err = {0};
     if (dstack_ear_sign(s->signer, &result, &token, &err) != 0) {

@@ -39,6 +39,9 @@ static const config_key keys[] = {
      "P-256 key (PEM, 0600) that signs attestation results; made when missing; empty: one per "
      "start"},
     {"ear.issuer", CONFIG_STR, "", "who issues them (\"iss\"); empty: not told"},
+    {"ear.form", CONFIG_STR, "trustee",
+     "names of their claims: trustee (with dots, as tokens of CoCo Trustee), ietf (with "
+     "underscores, as draft-ietf-rats-ear-04)"},
     {"ear.lifetime", CONFIG_DURATION, "5m", "how long they hold (\"exp\")"},
     {"attestation.insecure_allow_external_trust_anchors", CONFIG_BOOL, "false",
      "must be true beside any root_ca; needs --insecure-dev"},
@@ -146,6 +149,10 @@ int verifier_settings_check(const service_config *config, bool insecure_dev, dst
     int64_t lifetime = config_duration_ms(config, "ear.lifetime");
     if (lifetime < 1000 || lifetime > (int64_t)86400000) {
         return out_of_range("ear.lifetime", "1s to 1d", err);
+    }
+    const char *form = config_str(config, "ear.form");
+    if (strcmp(form, "trustee") != 0 && strcmp(form, "ietf") != 0) {
+        return out_of_range("ear.form", "trustee or ietf", err);
     }
     int rc = check_images(config, err);
     rc = rc != 0 ? rc : config_collateral_renewal_check(config, "attestation.renewal", err);

@@ -124,6 +124,67 @@ static void refused_evidence_is_contraindicated_and_no_verdict_says_nothing(void
                         "contraindicated");
 }
 
+static void the_ietf_form_says_the_same_by_other_names(void **state) {
+    DSTACK_AUTO(verified)
+    dstack_verified *v = result_of(DSTACK_TCB_UP_TO_DATE, true, DSTACK_ANCHOR_SELF_ASSERTED);
+    const dstack_ear_result result = {.verified = v,
+                                      .reason = "why",
+                                      .now = NOW,
+                                      .insecure_dev = true,
+                                      .form = DSTACK_EAR_FORM_IETF};
+    dstack_ear_result dotted = result;
+    dotted.form = DSTACK_EAR_FORM_TRUSTEE;
+    DSTACK_AUTO(json) json_t *claims = claims_of(&result);
+    DSTACK_AUTO(json) json_t *old = claims_of(&dotted);
+    const json_t *submod = json_object_get(json_object_get(claims, "submods"), "cpu0");
+    const json_t *before = json_object_get(json_object_get(old, "submods"), "cpu0");
+    static const char *const same[][2] = {
+        {"ear_status", "ear.status"},
+        {"ear_trustworthiness_vector", "ear.trustworthiness-vector"},
+        {"ear_dstack_claims", "ear.dstack.claims"},
+        {"ear_dstack_refusal", "ear.dstack.refusal"}};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        assert_non_null(json_object_get(submod, same[i][0]));
+        assert_true(
+            json_equal(json_object_get(submod, same[i][0]), json_object_get(before, same[i][1])));
+    }
+    const json_t *policies = json_object_get(submod, "ear_appraisal_policy_ids");
+    assert_int_equal(json_array_size(policies), 1);
+    assert_string_equal(json_string_value(json_array_get(policies, 0)), "dstack:verification");
+    assert_string_equal(json_string_value(json_object_get(claims, "eat_profile")),
+                        "tag:ietf.org,2026:rats/ear#04");
+    assert_non_null(json_object_get(claims, "ear_verifier_id"));
+    assert_true(json_is_true(json_object_get(claims, "ear_dstack_insecure_dev")));
+    const char *key; /* no name of the other form is left */
+    json_t *value;
+    json_object_foreach((json_t *)submod, key, value) {
+        assert_null(strchr(key, '.'));
+    }
+    json_object_foreach(claims, key, value) {
+        assert_null(strchr(key, '.'));
+    }
+    dotted.form = (dstack_ear_form)7;
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    assert_int_equal(dstack_ear_claims(&dotted, &text, NULL), DSTACK_E_ARGUMENT);
+}
+
+static void tokens_of_either_form_are_verified(void **state) {
+    DSTACK_AUTO(buf) dstack_buf keys = {0};
+    dstack_ear_signer *signer = NULL;
+    dstack_error err = {0};
+    assert_ok(dstack_ear_signer_new(&signer, NULL, &err), err);
+    assert_ok(dstack_ear_signer_jwks(signer, &keys, &err), err);
+    for (int form = DSTACK_EAR_FORM_TRUSTEE; form <= DSTACK_EAR_FORM_IETF; form++) {
+        DSTACK_AUTO(buf) dstack_buf token = {0}, claims = {0};
+        const dstack_ear_result result = {
+            .failure = DSTACK_EAR_EVIDENCE_REFUSED, .now = NOW, .form = (dstack_ear_form)form};
+        assert_ok(dstack_ear_sign(signer, &result, &token, &err), err);
+        assert_ok(dstack_ear_verify(bytes_of_buf(&token), bytes_of_buf(&keys), NOW, &claims, &err),
+                  err);
+    }
+    dstack_ear_signer_free(signer);
+}
+
 static void a_nonce_is_8_to_64_bytes(void **state) {
     static const uint8_t bytes[65];
     DSTACK_AUTO(buf) dstack_buf text = {0};
@@ -225,6 +286,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_vector_says_no_more_than_was_established),
         cmocka_unit_test(refused_evidence_is_contraindicated_and_no_verdict_says_nothing),
+        cmocka_unit_test(the_ietf_form_says_the_same_by_other_names),
+        cmocka_unit_test(tokens_of_either_form_are_verified),
         cmocka_unit_test(a_nonce_is_8_to_64_bytes),
         cmocka_unit_test(a_token_holds_for_its_time_and_under_its_key),
         cmocka_unit_test(a_token_that_was_touched_anywhere_is_not_believed),
