@@ -42,7 +42,8 @@ check() {
     fi
 }
 
-# make_image NAME CODE: CODE is what the guest does after it has printed, as printf escapes.
+# make_image NAME CODE [LINE]: CODE is what the guest does after it has printed, as printf escapes; LINE
+# is printed besides.
 make_image() {
     local dir=$work/images/$1
     mkdir -p "$dir"
@@ -59,7 +60,7 @@ make_image() {
     {
         cat "$dir/head"
         head -c $((0x300 - $(stat -c %s "$dir/head"))) /dev/zero
-        printf 'tiny guest is up\r\n\0'
+        printf 'tiny guest is up\r\n%s\0' "${3:+$3$'\r\n'}"
     } >"$dir/kernel.part"
     {
         cat "$dir/kernel.part"
@@ -133,7 +134,7 @@ same_qemu() { [ -n "$2" ] && [ "$(qemu_of "$1")" = "$2" ]; }
 is() { [ "$1" = "$2" ]; }
 
 make_image tiny ''
-make_image tiny-off '\xba\x04\x06\xb8\x00\x20\xef'
+make_image tiny-off '\xba\x04\x06\xb8\x00\x20\xef' 'init: boot stopped: there is no root'
 make_image tiny-reset '\xb0\x06\xba\xf9\x0c\xee'
 echo '{"manifest_version":2,"name":"tiny","runner":"docker-compose","docker_compose_file":"services: {}"}' \
     >"$work/app.json"
@@ -207,7 +208,7 @@ check "a guest that powers off" deploy off tiny-off
 check "stays off" becomes off stopped 20
 sleep 3
 check "and is not restarted" is "$(status_of off)" stopped
-check "waiting for one that powers off is told so" refused 1 'ended while it booted (stopped)' deploy off2 tiny-off --wait
+check "waiting for one that powers off is told so" refused 1 'ended while it booted (stopped).*: "boot stopped: there is no root"' deploy off2 tiny-off --wait
 check "and it is removed" dstack rm off2
 check "a guest that resets" deploy reset tiny-reset
 sleep 6
