@@ -146,6 +146,7 @@ int kms_record(kms *k, const kms_record_of *record, int rc, dstack_error *err) {
     int kept = dstack_tlog_entry_encode(&entry, &encoded, &trouble);
     kept = kept != 0 ? kept : tlog_store_append(k->log, bytes_of_buf(&encoded), &index, &trouble);
     if (kept == 0) {
+        metrics_set(k->measures.log_entries, (int64_t)index + 1);
         remember(k, index, bytes_of_buf(&encoded), record->age);
         return rc;
     }

@@ -73,7 +73,11 @@ int kms_authorize_self(kms *k, dstack_error *err) {
     if (rc == 0 && !decision.allowed) {
         rc = error_set(err, DSTACK_E_REFUSED, "KMS is not allowed: %s", decision.reason);
     }
-    return rc != 0 ? error_prefix(err, rc, "KMS self authorization failed") : 0;
+    if (rc != 0) {
+        measures_refused(&k->measures, KMS_CHECK_SELF);
+        return error_prefix(err, rc, "KMS self authorization failed");
+    }
+    return 0;
 }
 
 /* ---- callers ----------------------------------------------------------------------------------
@@ -125,18 +129,33 @@ int kms_authorize(kms *k, kms_boot_kind kind, const kms_question *question, kms_
     dstack_attestation_options options =
         kms_judge_options(k, question->vm_config, question->boot_time, false);
     freshness_name(question->evidence, name);
+    kms_check check = KMS_CHECK_EVIDENCE;
     int rc = question->verify(question->user, &options, &asker->verified, err);
     rc = rc != 0 ? rc : check_app_id(asker->verified, err);
-    rc = rc != 0 ? rc : check_age(k, question, name, asker, err);
     rc = rc != 0 ? rc : dstack_verified_boot_info(asker->verified, &boot_info, err);
-    rc = rc != 0 ? rc : kms_auth_decide(k->auth, kind, bytes_of_buf(&boot_info), decision, err);
+    if (rc == 0) {
+        check = KMS_CHECK_AGE;
+        rc = check_age(k, question, name, asker, err);
+    }
+    if (rc == 0) {
+        check = KMS_CHECK_POLICY;
+        rc = kms_auth_decide(k->auth, kind, bytes_of_buf(&boot_info), decision, err);
+    }
     if (rc == 0 && !decision->allowed) {
         rc = error_set(err, DSTACK_E_REFUSED, "Boot denied: %s", decision->reason);
     }
-    rc = rc != 0 ? rc : check_image(k, question, err);
-    rc = rc != 0 ? rc : kms_release_gate(k, dstack_verified_variant(asker->verified), err);
+    if (rc == 0) {
+        check = KMS_CHECK_IMAGE;
+        rc = check_image(k, question, err);
+    }
+    if (rc == 0) {
+        check = KMS_CHECK_PLATFORM;
+        rc = kms_release_gate(k, dstack_verified_variant(asker->verified), err);
+    }
     if (rc == 0) {
         freshness_used(k->freshness, name, clock_unix());
+    } else {
+        measures_refused(&k->measures, check);
     }
     return rc;
 }

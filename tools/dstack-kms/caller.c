@@ -32,6 +32,7 @@ int kms_attest_caller(rpc_call *call, dstack_bytes client_cert, void **identity,
                                                   &verified, err);
     if (rc != 0) {
         kms_free_caller(caller);
+        measures_refused(&k->measures, KMS_CHECK_EVIDENCE);
         return error_prefix(err, rc, "invalid quote");
     }
     hash_sha256(dstack_cert_spki(caller->cert), caller->requester);

@@ -55,7 +55,7 @@ void kms_close(kms *k) {
     collateral_watch_stop(k->watch);
     http_tls_free(k->tls);
     http_tls_free(k->admin_tls);
-    metrics_free(k->metrics);
+    measures_close(&k->measures);
     rate_limit_free(k->rate);
     kms_authority_clear(&k->authority);
     kms_signer_stop(k->signer);
@@ -96,6 +96,7 @@ static int issue_rpc(kms *k, dstack_buf *pem, dstack_error *err) {
     rc = rc != 0 ? rc : kms_issue_rpc(&k->authority, &k->store, evidence, now, pem, err);
     if (rc == 0) {
         k->rpc_issued = now;
+        metrics_set(k->measures.certificate_expiry, now + DSTACK_RPC_CERT_LIFETIME);
     }
     return rc != 0 ? error_prefix(err, rc, "issuing the server certificate") : 0;
 }
@@ -142,40 +143,15 @@ static int open_tls(kms *k, dstack_error *err) {
 /* ---- main listener ----------------------------------------------------------------------------
  */
 
-static void health(http_request *request, http_response *response, void *user) {
-    (void)request;
-    (void)user;
-    http_response_text(response, 200, "OK");
-}
-
-/* Counts the calls that judge evidence. */
 static void observe(const rpc_call *call, int status, int64_t microseconds) {
-    (void)microseconds;
-    kms *k = call->app;
-    if (strcmp(call->method->name, "GetAppKey") == 0 ||
-        strcmp(call->method->name, "GetKmsKey") == 0 ||
-        strcmp(call->method->name, "SignCert") == 0) {
-        metrics_add(k->requests, 1);
-        metrics_add(k->failures, status >= 400);
-    }
-}
-
-static int open_metrics(kms *k, dstack_error *err) {
-    k->metrics = metrics_new();
-    if (k->metrics == NULL) {
-        return error_set(err, DSTACK_E_MEMORY, "out of memory");
-    }
-    k->requests = metrics_get(k->metrics, METRICS_COUNTER, "dstack_kms_attestation_requests_total",
-                              "", "Total number of KMS attestation requests.");
-    k->failures = metrics_get(k->metrics, METRICS_COUNTER, "dstack_kms_attestation_failures_total",
-                              "", "Total number of failed KMS attestation requests.");
-    return 0;
+    const kms *k = call->app;
+    measures_call(&k->measures, call->method, status, microseconds);
 }
 
 static void show_metrics(http_request *request, http_response *response, void *user) {
     kms *k = user;
-    kms_auth_measure(k->auth, k->metrics, "dstack_kms");
-    metrics_handle(request, response, k->metrics);
+    kms_auth_measure(k->auth, k->measures.registry, "dstack_kms");
+    metrics_handle(request, response, k->measures.registry);
 }
 
 static int open_rate(kms *k, dstack_error *err) {
@@ -191,7 +167,8 @@ static size_t fill_routes(kms *k) {
     k->routes[n++] = (http_route){"*",         "/prpc/*",       rpc_handle,
                                   &k->binding, (size_t)4 << 20, HTTP_ROUTE_TAKES_OVERSIZE};
     k->routes[n++] = (http_route){"GET", "/log/**", kms_audit_serve, k, 4096, 0};
-    k->routes[n++] = (http_route){"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE};
+    k->routes[n++] = (http_route){"GET", "/health", kms_serve_health, NULL, 0, HTTP_ROUTE_INLINE};
+    k->routes[n++] = (http_route){"GET", "/ready", kms_serve_ready, k, 0, 0};
     if (config_bool(k->config, "core.metrics.enabled")) {
         k->routes[n++] = (http_route){"GET", "/metrics", show_metrics, k, 0, HTTP_ROUTE_INLINE};
     }
@@ -211,7 +188,7 @@ static int open_listener(kms *k, dstack_error *err) {
                                      .version_header = VERSION_TEXT};
     config_http_limits(k->config, "rpc.limits", &listener.limits);
     http_server_config server = {.name = "dstack-kms",
-                                 .metrics = k->metrics,
+                                 .metrics = k->measures.registry,
                                  .workers = (unsigned)config_int(k->config, "rpc.workers")};
     k->server = http_server_new(&server);
     return k->server != NULL ? http_server_listen(k->server, &listener, err)
@@ -219,7 +196,10 @@ static int open_listener(kms *k, dstack_error *err) {
 }
 
 int kms_serve(kms *k, dstack_error *err) {
-    int rc = kms_signer_start(&k->signer, config_str(k->config, "core.cert_dir"), k->insecure, err);
+    int rc = measures_open(&k->measures, &kms_rpc_service, err);
+    rc = rc != 0 ? rc
+                 : kms_signer_start(&k->signer, config_str(k->config, "core.cert_dir"), k->insecure,
+                                    err);
     rc = rc != 0 ? rc
                  : kms_store_load(&k->store, config_str(k->config, "core.cert_dir"),
                                   config_str(k->config, "core.onboard.auto_bootstrap_domain"),
@@ -229,11 +209,13 @@ int kms_serve(kms *k, dstack_error *err) {
                                       clock_unix(), err);
     rc = rc != 0 ? rc : open_tls(k, err);
     rc = rc != 0 ? rc : kms_audit_attest(k, err);
-    rc = rc != 0 ? rc : open_metrics(k, err);
     rc = rc != 0 ? rc
                  : collateral_watch_start(&k->watch, k->fetcher, k->trust.verifier, k->config,
-                                          "core.attestation.renewal", k->metrics, err);
+                                          "core.attestation.renewal", k->measures.registry, err);
     rc = rc != 0 ? rc : open_rate(k, err);
+    if (rc == 0) {
+        metrics_set(k->measures.log_entries, (int64_t)tlog_store_size(k->log));
+    }
     rc = rc != 0 ? rc : open_listener(k, err);
     return rc != 0 ? rc : kms_admin_open(k, err);
 }

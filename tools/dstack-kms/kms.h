@@ -7,12 +7,12 @@
 #include "auth.h"
 #include "freshness.h"
 #include "issue.h"
+#include "measures.h"
 #include "service/collateral.h"
 #include "service/daemon.h"
 #include "service/http.h"
 #include "service/kms.pb-c.h"
 #include "service/collateral_watch.h"
-#include "service/metrics.h"
 #include "service/rate.h"
 #include "service/rpc.h"
 #include "service/tlog_store.h"
@@ -41,11 +41,9 @@ typedef struct kms {
     http_tls *tls;
     int64_t rpc_issued; /* UNIX time of the present server certificate */
     rate_limit *rate;
-    metrics *metrics;
-    metrics_series *requests;
-    metrics_series *failures;
+    measures measures;
     rpc_binding binding;
-    http_route routes[6];
+    http_route routes[8];
     int store_lock; /* -1: not held */
     http_tls *admin_tls;
     uint8_t admin_token_hash[32];
@@ -184,6 +182,10 @@ json_t *kms_audit_recent(kms *k);
 
 DSTACK_AUTO_DEFINE(verified, dstack_verified, dstack_verified_free)
 DSTACK_AUTO_DEFINE(attestation, dstack_attestation, dstack_attestation_free)
+
+/* http_handlers (health.c); the second one's user is the kms. */
+void kms_serve_health(http_request *request, http_response *response, void *user);
+void kms_serve_ready(http_request *request, http_response *response, void *user);
 
 /* ---- RPC tables -------------------------------------------------------------------------------
  */

@@ -71,7 +71,9 @@ static int judge_app(rpc_call *call, kms_asker *asker, kms_decision *decision, d
             : 0;
     rc = rc != 0 ? rc
                  : kms_authorize_caller(call, KMS_BOOT_APP, in->vm_config, asker, decision, err);
-    rc = rc != 0 ? rc : check_connection(call, asker, err);
+    if (rc == 0 && (rc = check_connection(call, asker, err)) != 0) {
+        measures_refused(&k->measures, KMS_CHECK_CONNECTION);
+    }
     return rc != 0 ? error_prefix(err, rc, "App not allowed") : 0;
 }
 

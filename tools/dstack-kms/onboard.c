@@ -231,12 +231,6 @@ const rpc_service kms_setup_service = {
 /* ---- the listener -----------------------------------------------------------------------------
  */
 
-static void health(http_request *request, http_response *response, void *user) {
-    (void)request;
-    (void)user;
-    http_response_text(response, 200, "OK");
-}
-
 /* Shown once on the console, and kept beside the key store for an operator who was not looking. */
 static int announce_token(const char *dir, uint8_t hash[32], dstack_error *err) {
     uint8_t random[32];
@@ -272,7 +266,7 @@ static int serve_setup(kms *k, dstack_error *err) {
     pthread_mutex_init(&s.lock, NULL);
     rpc_binding binding = {.service = &kms_setup_service, .app = &s, .token_hash = hash};
     const http_route routes[] = {
-        {"GET", "/health", health, NULL, 0, HTTP_ROUTE_INLINE},
+        {"GET", "/health", kms_serve_health, NULL, 0, HTTP_ROUTE_INLINE},
         {"GET", "/finish", finish_page, &binding, 0, 0},
         {"*", "/prpc/*", rpc_handle, &binding, 8192, HTTP_ROUTE_TAKES_OVERSIZE},
     };
