@@ -127,6 +127,111 @@ static void sec_11_an_app_does_not_get_what_is_for_a_kms(void **state) {
     assert_non_null(strstr(got.text, "\"error\": \"Boot denied: aggregated MR not allowed\""));
 }
 
+/* ---- certificates that are no good ------------------------------------------------------------
+ */
+
+typedef struct bad_certificate {
+    const char *what;
+    int64_t begins, ends; /* seconds from now */
+    bool foreign;         /* evidence that binds another key */
+    const char *reason;   /* of the answer; NULL: the handshake fails */
+} bad_certificate;
+
+static void show(const world *w, const bad_certificate *c, answer *out) {
+    dstack_error err = {0};
+    DSTACK_AUTO(secret) dstack_secret *key = NULL;
+    DSTACK_AUTO(secret) dstack_secret *other = NULL;
+    DSTACK_AUTO(buf) dstack_buf pem = {0}, spki = {0};
+    DSTACK_AUTO(attestation) dstack_attestation *evidence = NULL;
+    uint8_t report_data[DSTACK_REPORT_DATA_SIZE];
+    assert_ok(dstack_cert_key_new(&key, &err), err);
+    assert_ok(dstack_cert_key_new(&other, &err), err);
+    assert_ok(dstack_cert_key_public(c->foreign ? other : key, &spki, &err), err);
+    assert_ok(dstack_cert_report_data(bytes_of_buf(&spki), report_data, &err), err);
+    assert_ok(workload_attest(w->guest, report_data, &evidence, &err), err);
+    dstack_cert_spec spec = {.subject = "caller",
+                             .client_auth = true,
+                             .not_before = clock_unix() + c->begins,
+                             .not_after = clock_unix() + c->ends,
+                             .attestation = evidence};
+    assert_ok(dstack_cert_self_signed(&spec, key, &pem, &err), err);
+    http_client_config config = {.url = w->url,
+                                 .trust = HTTP_CLIENT_TRUST_NONE,
+                                 .certificate_pem = bytes_of_buf(&pem),
+                                 .key_pem =
+                                     bytes_of(dstack_secret_peek(key), dstack_secret_len(key))};
+    DSTACK_AUTO(http_client) http_client *client = http_client_new(&config, &err);
+    assert_non_null(client);
+    DSTACK_AUTO(http_client_response) http_client_response response = {0};
+    http_client_request request = {.method = "POST",
+                                   .path = "/prpc/GetAppKey?json",
+                                   .body = bytes_of_str("{\"api_version\":1}")};
+    int rc = http_client_send(client, &request, &response, &err);
+    out->status = rc != 0 ? rc : response.status;
+    snprintf(out->text, sizeof out->text, "%s", rc != 0 ? err.message : buf_text(&response.body));
+}
+
+static void sec_25_certificates_that_are_old_early_or_forged_are_refused(void **state) {
+    world *w = *state;
+    static const bad_certificate cases[] = {
+        {"good", -60, 600, false, "ca_cert"},
+        {"expired", -7200, -3600, false, NULL},
+        {"early", 3600, 7200, false, NULL},
+        {"evidence of another key", -60, 600, true, "\"error\": \"invalid quote: "},
+    };
+    world_run(w);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        answer got;
+        show(w, &cases[i], &got);
+        bool fits = cases[i].reason != NULL ? got.status == (i == 0 ? 200 : 400) &&
+                                                  strstr(got.text, cases[i].reason) != NULL
+                                            : got.status == DSTACK_E_NETWORK;
+        if (!fits) {
+            fail_msg("%s: %d %s", cases[i].what, got.status, got.text);
+        }
+    }
+}
+
+/* Whose keys they are, the evidence says, not the question. */
+static void sec_04_an_app_cannot_ask_for_the_keys_of_another(void **state) {
+    world *w = *state;
+    dstack_error err = {0};
+    world_tee tee = {0};
+    static const char other_manifest[] =
+        "{\"manifest_version\":2,\"name\":\"other\",\"runner\":\"docker-compose\","
+        "\"docker_compose_file\":\"services: {}\\n\",\"key_provider\":\"kms\"}";
+    char other_hash[65], other_id[41], apps[500];
+    world_tee_start(w, &tee, "other-tee", &w->image.measured, w->keys);
+    workload *other = world_workload(w, &tee, w->keys, other_manifest, w->image.vm_config, "other");
+    world_hash(other_manifest, other_hash);
+    hex_encode(workload_app_id(other), other_id);
+    world_run(w);
+    /* not registered: nothing, whatever it says of itself */
+    expect_refusal(w, other, w->image.vm_config,
+                   "App not allowed: Boot denied: app not registered");
+    snprintf(apps, sizeof apps,
+             "apps:\n  '%s': {composeHashes: ['%s'], allowAnyDevice: true}\n"
+             "  '%s': {composeHashes: ['%s'], allowAnyDevice: true}\n",
+             w->app_id, w->compose_hash, other_id, other_hash);
+    world_allow(w, w->image.image.os_image_hash, apps);
+    DSTACK_AUTO(app_keys) dstack_app_keys mine = {0};
+    DSTACK_AUTO(app_keys) dstack_app_keys theirs = {0};
+    ask_keys(w, &mine);
+    DSTACK_AUTO(kms) dstack_kms *client = world_client(w, other);
+    assert_ok(dstack_kms_app_keys(client, w->image.vm_config, &theirs, &err), err);
+    assert_false(dstack_secret_equal(mine.k256_key, theirs.k256_key));
+    assert_false(dstack_secret_equal(mine.disk_crypt_key, theirs.disk_crypt_key));
+    assert_false(dstack_secret_equal(mine.env_crypt_key, theirs.env_crypt_key));
+    /* the other app's code under this app's id is not allowed by its owner */
+    snprintf(apps, sizeof apps, "apps:\n  '%s': {composeHashes: ['%s'], allowAnyDevice: true}\n",
+             other_id, w->compose_hash);
+    world_allow(w, w->image.image.os_image_hash, apps);
+    expect_refusal(w, other, w->image.vm_config,
+                   "App not allowed: Boot denied: compose hash not allowed");
+    workload_free(other);
+    world_tee_stop(&tee);
+}
+
 /* ---- the admin's token ------------------------------------------------------------------------
  */
 
@@ -242,6 +347,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         KMS_TEST(sec_11_each_caller_class_reaches_only_its_methods),
         KMS_TEST(sec_11_an_app_does_not_get_what_is_for_a_kms),
+        KMS_TEST(sec_25_certificates_that_are_old_early_or_forged_are_refused),
+        KMS_TEST(sec_04_an_app_cannot_ask_for_the_keys_of_another),
         KMS_TEST(sec_10_the_admin_token_is_asked_for_on_every_path),
         KMS_TEST(sec_08_cache_names_stay_below_their_folder),
         KMS_TEST(sec_14_public_methods_are_rate_limited),

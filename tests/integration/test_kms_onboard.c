@@ -152,6 +152,22 @@ static void a_source_that_the_target_does_not_allow_is_not_asked(void **state) {
     target_end(&t);
 }
 
+static void a_source_that_its_own_policy_refuses_gives_no_keys(void **state) {
+    world *w = *state;
+    target t;
+    DSTACK_AUTO(buf) dstack_buf text = {0};
+    world_run(w);
+    target_start(w, &t, world_kms_manifest);
+    load_file(world_path(w, "allow.yaml"), &text);
+    memset(strstr((char *)buf_text(&text), w->kms_compose_hash), '0', 64);
+    world_write(w, "allow.yaml", buf_text(&text));
+    target_ask(&t, w->url, "", 400,
+               "Failed to onboard: Request failed with status=400, error=KMS self authorization "
+               "failed: KMS is not allowed: aggregated MR not allowed");
+    expect_no_keys(&t);
+    target_end(&t);
+}
+
 static void a_pinned_root_key_that_differs_is_refused(void **state) {
     world *w = *state;
     target t;
@@ -356,6 +372,7 @@ int main(int argc, char **argv) {
         KMS_TEST(sec_20_onboarding_needs_the_token),
         KMS_TEST(a_kms_that_the_source_does_not_allow_gets_no_keys),
         KMS_TEST(a_source_that_the_target_does_not_allow_is_not_asked),
+        KMS_TEST(a_source_that_its_own_policy_refuses_gives_no_keys),
         KMS_TEST(a_pinned_root_key_that_differs_is_refused),
         KMS_TEST(sec_27_root_keys_come_only_from_the_attested_end_of_the_connection),
         KMS_TEST(keys_of_another_root_than_the_certificate_are_refused),
