@@ -54,7 +54,9 @@ static int v0_derive(agent *a, dstack_bytes path, dstack_bytes purpose, const ch
                      dstack_app_key *out, dstack_error *err) {
     dstack_key_algorithm kind = DSTACK_KEY_SECP256K1;
     int rc = v0_algorithm(algorithm, &kind, err);
-    return rc != 0 ? rc : dstack_app_key_derive(a->keys.k256_key, path, purpose, kind, out, err);
+    return rc != 0 ? rc
+                   : key_cache_get(a->kept_keys, a->keys.k256_key,
+                                   &(key_question){0, kind, path, purpose}, out, err);
 }
 
 /* The key of Sign is the same in every call: derived at the first, kept until the agent ends. */
