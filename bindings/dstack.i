@@ -6,9 +6,13 @@
 %module(package="dstack", threads="1") native
 
 %{
+#include <dstack/agent.h>
 #include <dstack/dstack.h>
+#include <dstack/tee.h>
 #include <string.h>
 #include <time.h>
+
+#define dstack_tee_free dstack_tee_close /* as HANDLE calls it */
 %}
 
 %include <stdint.i>
@@ -90,6 +94,8 @@ int dstack_cert_key_new(dstack_secret **pem, dstack_error *err);
 /* ---- keys -------------------------------------------------------------------------------------- */
 
 int dstack_key_k256_public(const dstack_secret *secret, uint8_t public_key[33], dstack_error *err);
+int dstack_key_ed25519_public(const dstack_secret *secret, uint8_t public_key[32],
+                              dstack_error *err);
 int dstack_key_x25519_public(const dstack_secret *secret, uint8_t public_key[32], dstack_error *err);
 enum { DSTACK_KEY_SECP256K1, DSTACK_KEY_ED25519 };
 int dstack_key_chain_verify(dstack_bytes public_key, dstack_bytes purpose, dstack_bytes link,
@@ -103,6 +109,24 @@ int dstack_key_env_signer(dstack_bytes app_id, uint64_t timestamp, dstack_bytes 
                           dstack_bytes signature, uint8_t signer[33], dstack_error *err);
 int dstack_key_env_signer_legacy(dstack_bytes app_id, dstack_bytes public_key,
                                  dstack_bytes signature, uint8_t signer[33], dstack_error *err);
+
+int dstack_env_key_signer(dstack_bytes public_key, dstack_bytes signature, dstack_bytes app_id,
+                          uint64_t timestamp, int64_t now, uint8_t signer[33], dstack_error *err);
+
+/* ---- the agent, and the TEE itself -------------------------------------------------------------- */
+
+HANDLE(dstack_agent)
+int dstack_agent_new(const char *endpoint, int timeout_ms, dstack_agent **out, dstack_error *err);
+int dstack_agent_get_quote(dstack_agent *agent, dstack_bytes report_data, dstack_buf *quote,
+                           dstack_buf *event_log, dstack_error *err);
+int dstack_agent_attest(dstack_agent *agent, dstack_bytes report_data, dstack_buf *attestation,
+                        dstack_error *err);
+int dstack_agent_get_version(dstack_agent *agent, dstack_buf *version, dstack_error *err);
+
+HANDLE(dstack_tee)
+const char *dstack_tee_provider(const dstack_tee *tee);
+bool dstack_tee_is_simulated(const dstack_tee *tee);
+int dstack_tee_boot_log(dstack_tee *tee, dstack_buf *log, dstack_error *err);
 
 /* ---- environment ------------------------------------------------------------------------------- */
 

@@ -1,4 +1,8 @@
 /* Calls whose C form takes structs of pointers, as functions of plain arguments. */
+%{
+#define FLAT_NAMES_MAX 64
+%}
+%ignore flat_agent_key_move;
 %inline %{
 /* Quote as JSON: parsed, nothing verified. */
 static int flat_quote_to_json(dstack_bytes quote, dstack_buf *out, dstack_error *err) {
@@ -147,6 +151,136 @@ static int flat_measure_tdx(const char *image_dir, dstack_bytes vm_config, dstac
     }
     dstack_image_clear(&image);
     dstack_vm_config_clear(&config);
+    return rc;
+}
+
+/* A chain of Sign: the signature and the two links, one by one. */
+static int flat_sign_chain_verify(dstack_bytes public_key, const char *algorithm, dstack_bytes data,
+                                  dstack_bytes signature, dstack_bytes link, dstack_bytes issued,
+                                  dstack_bytes app_id, dstack_bytes kms_root,
+                                  uint8_t app_public[33], dstack_error *err) {
+    const dstack_bytes chain[3] = {signature, link, issued};
+    dstack_sign_algorithm kind;
+    const int rc = dstack_sign_algorithm_parse(algorithm, &kind, err);
+    return rc != 0 ? rc
+                   : dstack_sign_chain_verify(public_key, kind, data, chain, app_id, kms_root,
+                                              app_public, err);
+}
+
+/* What a key holds moves out; the rest is cleared. */
+static void flat_agent_key_move(dstack_agent_key *from, dstack_secret **key, dstack_buf *link,
+                                dstack_buf *issued) {
+    const dstack_buf none = {0};
+    *key = from->key;
+    *link = from->link;
+    *issued = from->issued;
+    from->key = NULL;
+    from->link = none;
+    from->issued = none;
+    dstack_agent_key_clear(from);
+}
+
+static int flat_agent_get_key(dstack_agent *agent, const char *path, const char *purpose,
+                              const char *algorithm, dstack_secret **key, dstack_buf *link,
+                              dstack_buf *issued, dstack_error *err) {
+    dstack_agent_key made = {0};
+    const int rc = dstack_agent_get_key(agent, path, purpose, algorithm, &made, err);
+    if (rc == 0) {
+        flat_agent_key_move(&made, key, link, issued);
+    }
+    return rc;
+}
+
+/* The public key of Ed25519 has a zero byte behind its 32. */
+static int flat_agent_get_key_v1(dstack_agent *agent, const char *domain, const char *algorithm,
+                                 dstack_secret **key, uint8_t public_key[33], dstack_buf *link,
+                                 dstack_buf *issued, dstack_error *err) {
+    dstack_agent_key made = {0};
+    const int rc = dstack_agent_get_key_v1(agent, domain, algorithm, &made, err);
+    if (rc == 0) {
+        memcpy(public_key, made.public_key, made.public_key_len);
+        flat_agent_key_move(&made, key, link, issued);
+    }
+    return rc;
+}
+
+/* Names are separated by line feeds; none is "". */
+static int flat_agent_get_tls_key(dstack_agent *agent, const char *subject, const char *alt_names,
+                                  bool ra_tls, bool server_auth, bool client_auth,
+                                  bool with_app_info, uint64_t not_before, uint64_t not_after,
+                                  dstack_secret **key, dstack_buf *chain, dstack_error *err) {
+    const char *names[FLAT_NAMES_MAX];
+    size_t count = 0;
+    char *copy = strdup(alt_names), *rest = copy;
+    if (copy == NULL) {
+        return flat_refuse(err, "out of memory");
+    }
+    for (char *name; *alt_names != '\0' && count < FLAT_NAMES_MAX &&
+                     (name = strsep(&rest, "\n")) != NULL;) {
+        names[count++] = name;
+    }
+    const dstack_agent_tls_request request = {.subject = subject,
+                                              .alt_names = names,
+                                              .alt_name_count = count,
+                                              .ra_tls = ra_tls,
+                                              .server_auth = server_auth,
+                                              .client_auth = client_auth,
+                                              .with_app_info = with_app_info,
+                                              .not_before = not_before,
+                                              .not_after = not_after};
+    const int rc = rest != NULL && *alt_names != '\0'
+                       ? flat_refuse(err, "too many alternative names")
+                       : dstack_agent_get_tls_key(agent, &request, key, chain, err);
+    free(copy);
+    return rc;
+}
+
+static int flat_agent_get_info(dstack_agent *agent, uint8_t app_id[20], uint8_t instance_id[20],
+                               uint8_t compose_hash[32], dstack_error *err) {
+    dstack_agent_info info = {0};
+    const int rc = dstack_agent_get_info(agent, &info, err);
+    if (rc == 0) {
+        memcpy(app_id, info.app_id, 20);
+        memcpy(instance_id, info.instance_id, 20);
+        memcpy(compose_hash, info.compose_hash, 32);
+    }
+    return rc;
+}
+
+static int flat_tee_open(const char *url, dstack_bytes sim_root, int64_t timeout_ms,
+                         dstack_tee **out, dstack_error *err) {
+    const dstack_tee_options options = {.sim_root = sim_root, .timeout_ms = timeout_ms};
+    return dstack_tee_open(url, &options, out, err);
+}
+
+static int flat_tee_quote(dstack_tee *tee, dstack_bytes report_data, dstack_buf *quote,
+                          dstack_error *err) {
+    if (report_data.len != DSTACK_TEE_REPORT_DATA_SIZE) {
+        return flat_refuse(err, "report data must have 64 bytes");
+    }
+    return dstack_tee_quote(tee, report_data.data, quote, err);
+}
+
+static int flat_tee_extend(dstack_tee *tee, uint32_t index, dstack_bytes digest, const char *event,
+                           dstack_error *err) {
+    if (digest.len != DSTACK_TEE_REGISTER_SIZE) {
+        return flat_refuse(err, "a digest must have 48 bytes");
+    }
+    return dstack_tee_extend(tee, index, digest.data, event, err);
+}
+
+static int flat_tee_registers(dstack_tee *tee, uint8_t mrtd[48], uint8_t rtmr0[48],
+                              uint8_t rtmr1[48], uint8_t rtmr2[48], uint8_t rtmr3[48],
+                              dstack_error *err) {
+    dstack_tee_info info;
+    uint8_t *const to[4] = {rtmr0, rtmr1, rtmr2, rtmr3};
+    const int rc = dstack_tee_info_get(tee, &info, err);
+    if (rc == 0) {
+        memcpy(mrtd, info.mrtd, 48);
+        for (int i = 0; i < 4; i++) {
+            memcpy(to[i], info.rtmr[i], 48);
+        }
+    }
     return rc;
 }
 %}

@@ -39,6 +39,8 @@ static const method methods[] = {
     {"Info", "/Info", "{}"},
     {"Attest", "/Attest", "{\"report_data\":\"########\"}"},
     {"GetQuote", "/GetQuote", "{\"report_data\":\"########\"}"},
+    {"GetKey same", "/GetKey",
+     "{\"path\":\"wallet\",\"purpose\":\"signing\",\"algorithm\":\"secp256k1\"}"},
     {"GetTlsKey", "/GetTlsKey", "{\"subject\":\"b########\",\"usage_server_auth\":true}"},
 };
 #define METHODS (sizeof methods / sizeof *methods)
@@ -191,10 +193,10 @@ static void measure(pid_t pid, const char *socket, int requests, int rounds) {
             }
         }
     }
-    printf("%-10s %12s %12s\n", "us of CPU", "1 connection", "8");
+    printf("%-12s %12s %12s\n", "us of CPU", "1 connection", "8");
     for (size_t m = 0; m < METHODS; m++) {
         if (is_wanted(&methods[m])) {
-            printf("%-10s %12.1f %12.1f\n", methods[m].name, best[m][0], best[m][1]);
+            printf("%-12s %12.1f %12.1f\n", methods[m].name, best[m][0], best[m][1]);
         }
     }
 }
@@ -204,14 +206,18 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static void measure_latency(const char *socket, int requests) {
+static void measure_latency(const char *socket, const char *name, int requests) {
+    size_t m = 0;
+    while (strcmp(methods[m].name, name) != 0) {
+        m++;
+    }
     double *ms = calloc((size_t)requests, sizeof *ms);
     if (ms == NULL) {
         die("memory");
     }
-    run(socket, &methods[1], 64, requests, ms);
+    run(socket, &methods[m], 64, requests, ms);
     qsort(ms, (size_t)requests, sizeof *ms, by_value);
-    printf("GetKey, 64 clients: p50 %.2f ms, p99 %.2f ms\n", ms[requests / 2],
+    printf("%s, 64 clients: p50 %.2f ms, p99 %.2f ms\n", name, ms[requests / 2],
            ms[(long)requests * 99 / 100]);
     free(ms);
 }
@@ -269,7 +275,8 @@ int main(int argc, char **argv) {
     }
     if (pid > 0) {
         measure(pid, argv[at], requests, rounds);
-        measure_latency(argv[at], requests);
+        measure_latency(argv[at], "GetKey", requests);
+        measure_latency(argv[at], "GetKey same", requests);
         printf("resident: %ld KiB\n", resident_kib(pid));
         return 0;
     }
@@ -288,7 +295,8 @@ int main(int argc, char **argv) {
     usleep(500000);
     printf("ready: %.1f ms\nresident, fresh: %ld KiB\n", best_ready, resident_kib(pid));
     measure(pid, socket, requests, rounds);
-    measure_latency(socket, requests);
+    measure_latency(socket, "GetKey", requests);
+    measure_latency(socket, "GetKey same", requests);
     printf("resident, after these: %ld KiB\n", resident_kib(pid));
     if (soak > 0) {
         for (size_t m = 0; m < METHODS; m++) {

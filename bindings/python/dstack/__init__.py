@@ -6,20 +6,24 @@ makes TLS contexts that demand it, ``encrypt_environment`` encrypts secrets for 
 """
 
 from . import native
+from .agent import Agent, AgentKey, Identity, TlsKey
 from .client_v0 import AsyncDstackClientV0, AsyncTappdClient, DstackClientV0, TappdClient
 from .client_v1 import AsyncDstackClientV1, DstackClientV1
 from .compose import AppCompose, DockerConfig, compose_hash, get_compose_hash
 from .env import (
     EnvVar,
+    check_env_key,
     decrypt_environment,
     encrypt_env_vars,
     encrypt_env_vars_sync,
     encrypt_environment,
+    encrypt_environment_for,
     verify_env_encrypt_public_key,
     verify_env_encrypt_public_key_legacy,
 )
 from .errors import AgentError, ArgumentError, DstackError, RefusedError, from_status
-from .keys import verify_chain, verify_chain_v1
+from .keys import verify_chain, verify_chain_v1, verify_sign_chain
+from .tee import Registers, Tee
 from .types import (
     Attested,
     AttestResponse,
@@ -57,7 +61,9 @@ AsyncDstackClient = AsyncDstackClientV1
 __version__: str = native.dstack_version()
 
 __all__ = [
+    "Agent",
     "AgentError",
+    "AgentKey",
     "AppCompose",
     "ArgumentError",
     "AsyncDstackClient",
@@ -83,22 +89,28 @@ __all__ = [
     "GetTlsKeyResponse",
     "GpuEvidence",
     "GuestInfo",
+    "Identity",
     "InfoResponse",
     "IssuedCert",
     "Policy",
     "RefusedError",
+    "Registers",
     "SignResponse",
     "TappdClient",
     "TcbInfo",
+    "Tee",
+    "TlsKey",
     "Verified",
     "Verifier",
     "VerifyResponse",
     "VersionResponse",
+    "check_env_key",
     "compose_hash",
     "decrypt_environment",
     "encrypt_env_vars",
     "encrypt_env_vars_sync",
     "encrypt_environment",
+    "encrypt_environment_for",
     "get_compose_hash",
     "parse_quote",
     "report_data",
@@ -106,4 +118,5 @@ __all__ = [
     "verify_chain_v1",
     "verify_env_encrypt_public_key",
     "verify_env_encrypt_public_key_legacy",
+    "verify_sign_chain",
 ]

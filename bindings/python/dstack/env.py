@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from . import native
-from .errors import DstackError
+from .errors import DstackError, RefusedError
 
 
 class EnvVar(NamedTuple):
@@ -54,6 +54,40 @@ def decrypt_environment(blob: bytes, secret: bytes, allowed: Iterable[str]) -> d
     }
 
 
+def check_env_key(
+    public_key: bytes,
+    signature: bytes,
+    app_id: bytes,
+    timestamp: int,
+    trusted_signer: bytes,
+    *,
+    now: int | None = None,
+) -> None:
+    """Refuse the key of a KMS's answer unless ``trusted_signer`` (33 bytes, from a source that is not
+    that KMS) signed it for this app not longer than five minutes ago: an older answer may be one
+    that somebody kept, whose key has been given up since."""
+    moment = int(time.time()) if now is None else now
+    signer = native.dstack_env_key_signer(public_key, signature, app_id, timestamp, moment)
+    if signer != trusted_signer:
+        raise RefusedError(_REFUSED, "refused", "the environment's key is not of the trusted KMS")
+
+
+def encrypt_environment_for(
+    variables: Mapping[str, str],
+    public_key: bytes,
+    signature: bytes,
+    app_id: bytes,
+    timestamp: int,
+    trusted_signer: bytes,
+    *,
+    now: int | None = None,
+) -> bytes:
+    """Encrypt variables to the key of a KMS's answer, after ``check_env_key``."""
+    check_env_key(public_key, signature, app_id, timestamp, trusted_signer, now=now)
+    return encrypt_environment(variables, public_key)
+
+
+_REFUSED = -12
 _MAX_SKEW = 60
 
 

@@ -42,6 +42,24 @@ def verify_chain_v1(
     )
 
 
+def verify_sign_chain(
+    public_key: bytes,
+    algorithm: str,
+    data: bytes,
+    chain: Sequence[bytes],
+    app_id: bytes,
+    kms_root: bytes,
+) -> bytes:
+    """Verify an answer of Sign whole: the signature over ``data`` and the chain up to ``kms_root``.
+    ``algorithm`` is secp256k1, secp256k1_prehashed or ed25519."""
+    if len(chain) != 3:
+        raise ValueError("a chain of Sign has three signatures")
+    signature, link, issued = (bytes(item) for item in chain)
+    return native.flat_sign_chain_verify(
+        public_key, algorithm, data, signature, link, issued, app_id, kms_root
+    )
+
+
 def public_key_of(secret: bytes) -> bytes:
     """Give the compressed public key of a secp256k1 scalar."""
     return native.dstack_key_k256_public(secret)
