@@ -1,6 +1,7 @@
 #include "x509/chain.h"
 
 #include "base/error.h"
+#include "x509/constraints.h"
 #include "x509/der.h"
 #include "x509/oids.h"
 #include "x509/signed.h"
@@ -58,9 +59,6 @@ static int link_check(const x509_cert *cert, size_t depth, bool anchor,
     int rc = depth > 0 ? ca_check(cert, depth - 1, err) : 0;
     if (rc == 0 && depth == 0 && cert->is_ca) {
         rc = refuse(cert, "is a CA and stands where a leaf belongs", err);
-    }
-    if (rc == 0 && cert->has_name_constraints) {
-        rc = refuse(cert, "has name constraints, which are not evaluated here", err);
     }
     if (rc == 0 && cert->unknown_critical) {
         rc = refuse(cert, "has an unknown critical extension", err);
@@ -121,6 +119,7 @@ int x509_chain_verify(const x509_cert *leaf, const x509_cert *pool, size_t pool_
         if (rc == 0) {
             rc = link_check(issuer, chain.count, issuer == anchor, options, err);
         }
+        rc = rc == 0 ? x509_constraints_check(issuer, chain.certs, chain.count, err) : rc;
         if (rc == 0) {
             chain.certs[chain.count++] = issuer;
             chain.valid_until =

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "x509/common.h"
+#include "x509/constraints.h"
 
 void x509_path_clear(x509_path *path) {
     for (size_t i = 0; i < path->count; i++) {
@@ -49,8 +50,6 @@ static int ca_check(const x509_cert *cert, size_t cas_below, dstack_error *err) 
         broken = "allows fewer CA certificates below it than the path has";
     } else if (cert->has_key_usage && (cert->key_usage & X509_KU_CERT_SIGN) == 0) {
         broken = "may not sign certificates by its keyUsage";
-    } else if (cert->has_name_constraints) {
-        broken = "has name constraints, which this library does not evaluate";
     }
     if (broken != NULL) {
         return error_set(err, DSTACK_E_X509_PATH, "certificate \"%s\" %s", common_name(cert, name),
@@ -133,6 +132,9 @@ static int link_verify(path_search *search, const x509_cert *issuer, dstack_erro
         if (rc != 0) {
             rc = error_prefix(err, rc, "certificate \"%s\"", common_name(subject, name));
         }
+    }
+    if (rc == 0) {
+        rc = x509_constraints_check(issuer, path->certs, path->count, err);
     }
     if (rc == 0) {
         path->certs[path->count] = issuer;

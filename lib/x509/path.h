@@ -41,7 +41,8 @@ typedef struct x509_path {
 void x509_path_clear(x509_path *path);
 
 /* Builds and verifies a path. Issuers are found by name (compared byte for byte); an anchor is
- * preferred over a same-named certificate of the pool. Fails with
+ * preferred over a same-named certificate of the pool. Name constraints, the anchor's too, hold for
+ * all certificates below. Fails with
  *   DSTACK_E_X509_PATH  no path to the anchor, or a certificate breaks a rule,
  *   DSTACK_E_X509_EXPIRED    a date is out of bounds,
  *   DSTACK_E_CRYPTO     a signature does not hold.
