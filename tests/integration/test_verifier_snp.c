@@ -30,8 +30,10 @@ static void make_request(snp_world *s) {
     memcpy(s->made.report + 0xc0, id + 1, 32);
     made_snp_build(&s->made);
     buf_put_bytes(&a->evidence, bytes_of(s->made.report, sizeof s->made.report));
+    free(a->mr_config);
     a->mr_config = buf_detach_text(&document);
     memset(a->report_data, 0x42, sizeof a->report_data);
+    free(a->config);
     a->config =
         strdup("{\"os_image_hash\":\"4242424242424242424242424242424242424242424242424242424"
                "242424242\"}");

@@ -51,8 +51,10 @@ static dstack_attestation *snp_attestation(made_snp *m, bool with_certs) {
     memcpy(m->report + 0xc0, id + 1, 32);
     made_snp_build(m);
     buf_put_bytes(&a->evidence, bytes_of(m->report, sizeof m->report));
+    free(a->mr_config);
     a->mr_config = buf_detach_text(&document);
     memset(a->report_data, 0x42, sizeof a->report_data);
+    free(a->config);
     a->config =
         strdup("{\"os_image_hash\":\"4242424242424242424242424242424242424242424242424242424"
                "242424242\"}");
