@@ -378,6 +378,58 @@ static void a_contract_decides(void **state) {
     evm_stop(&chain);
 }
 
+/* Every member of the recorded answer must be in ours, but for the port of the node. */
+static void compare_exchange(const answering *a, const json_t *exchange) {
+    const json_t *request = json_object_get(exchange, "request"), *member;
+    const json_t *response = json_object_get(exchange, "response");
+    DSTACK_AUTO(buf) dstack_buf out = {0};
+    dstack_error err = {0};
+    const char *path = json_string_value(json_object_get(request, "path"));
+    int status = ask(a, json_string_value(json_object_get(request, "method")), path,
+                     json_string_value(json_object_get(request, "body")), &out);
+    assert_int_equal(status, json_integer_value(json_object_get(response, "status")));
+    DSTACK_AUTO(json) json_t *ours = json_parse(bytes_of_buf(&out), 65536, "answer", &err);
+    DSTACK_AUTO(json)
+    json_t *theirs = json_parse(bytes_of_str(json_string_value(json_object_get(response, "body"))),
+                                65536, "answer", &err);
+    assert_true(ours != NULL && json_object_size(theirs) > 0);
+    const char *name;
+    json_object_foreach((json_t *)theirs, name, member) {
+        if (strcmp(name, "ethRpcUrl") != 0 && !json_equal(member, json_object_get(ours, name))) {
+            fail_msg("%s: %s differs in %s", path, name, buf_text(&out));
+        }
+    }
+}
+
+static void the_recorded_exchanges_are_answered_alike(void **state) {
+    need_shared_data();
+    DSTACK_AUTO(json) json_t *data = load_json(SHARED_DATA "governance/auth-eth-http.json");
+    evm chain;
+    lying_node node;
+    answering a = {0};
+    chain_address app;
+    size_t i;
+    json_t *exchange;
+    assert_int_equal(chain_address_parse("75537828f2ce51be7289709686a69cbfdbb714f1", &app, NULL),
+                     0);
+    evm_start(&chain);
+    lying_start(&node, &chain);
+    set_up_contracts(&chain, &app);
+    char text[CHAIN_ADDRESS_TEXT];
+    chain_address_text(&app, text);
+    chain_abi_value gateway = CHAIN_ABI_OF_BYTES(bytes_of_str(text));
+    evm_send(&chain, &chain.owner, &chain.kms, "setGatewayAppId(string)", &gateway, 1);
+    run_on_chain(&a, &chain, node.url);
+    json_array_foreach(json_object_get(data, "exchanges"), i, exchange) {
+        node.lie = json_object_get(exchange, "note") != NULL ? CLOSES : TRUTH;
+        compare_exchange(&a, exchange);
+    }
+    assert_int_equal(i, 11);
+    end(&a);
+    lying_stop(&node);
+    evm_stop(&chain);
+}
+
 /* ---- asked by our KMS -------------------------------------------------------------------------
  */
 
@@ -418,6 +470,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_wrong_configuration_does_not_start),
         cmocka_unit_test(our_kms_asks_it),
         cmocka_unit_test(a_contract_decides),
+        cmocka_unit_test(the_recorded_exchanges_are_answered_alike),
     };
     if (argc < 3) {
         return 2;
