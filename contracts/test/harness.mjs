@@ -64,7 +64,7 @@ export class Chain {
   async deploy(name, ...values) {
     const factory = new ethers.ContractFactory(contracts[name].abi, contracts[name].bytecode, this.owner);
     const made = await factory.deploy(...values);
-    this.note(`deploy ${name}`, await made.deploymentTransaction().wait());
+    this.note(`deploy ${name}`, await this.receipt(made.deploymentTransaction()));
     return made;
   }
 
@@ -73,11 +73,22 @@ export class Chain {
     return receipt;
   }
 
+  /** The receipt of what was sent. ethers' own wait() listens for a higher block number, which after
+   * going back to a snapshot may never come. */
+  async receipt(sent) {
+    let receipt;
+    while ((receipt = await this.provider.getTransactionReceipt(sent.hash)) === null) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    check(receipt.status === 1, "a transaction was reverted");
+    return receipt;
+  }
+
   /** Sends a transaction and gives its receipt; the first use of each function counts for the gas
    * table when `what` names it. */
   async send(contract, method, values, what) {
     const sent = await contract[method](...values);
-    const receipt = await sent.wait();
+    const receipt = await this.receipt(sent);
     if (what) this.note(what, receipt);
     return receipt;
   }

@@ -106,14 +106,14 @@ test("namespaced storage lies where ERC-7201 puts it", async (chain) => {
     const slot = BigInt(ethers.keccak256(ethers.toBeHex(id, 32))) & ~0xffn;
     return ethers.toBeHex(slot, 32);
   };
-  await (await chain.kms.setGuardian(chain.other.address)).wait();
+  await chain.send(chain.kms, "setGuardian", [chain.other.address]);
   const word = await chain.provider.getStorage(chain.facts.kms, location("dstack.storage.Policy"));
   equal(BigInt(word) & 0xffffffffffffffffn, await chain.kms.policyVersion(), "version");
   equal(ethers.getAddress("0x" + word.slice(10, 50)), chain.other.address, "guardian");
-  await (await chain.kms.setAppApprovalRequired(true)).wait();
+  await chain.send(chain.kms, "setAppApprovalRequired", [true]);
   equal(BigInt(await chain.provider.getStorage(chain.facts.kms, location("dstack.storage.AppApproval"))), 1n);
   const app = await chain.newApp();
-  await (await app.setRestrictOsImages(true)).wait();
+  await chain.send(app, "setRestrictOsImages", [true]);
   equal(BigInt(await chain.provider.getStorage(app.target, location("dstack.storage.AppLimits"))), 1n);
 });
 
