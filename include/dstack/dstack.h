@@ -27,6 +27,7 @@
 #include <dstack/tlog.h>
 #include <dstack/tls.h>
 #include <dstack/tpm.h>
+#include <dstack/uki.h>
 #include <dstack/verifier.h>
 #include <dstack/version.h>
 

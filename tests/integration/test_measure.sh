@@ -69,6 +69,39 @@ if command -v iasl >/dev/null; then
     check "the DSDT disassembles" disassembles
 fi
 
+uki=tests/fuzz/corpus/uki/v255
+uki_explained() {
+    "$dstack" measure uki $uki --explain >"$work/uki" &&
+        grep -q '^PCR 11' "$work/uki" && grep -q 'name of .linux .*0da293e37ad5511c' "$work/uki" &&
+        [ "$(grep -c 'Authenticode digest' "$work/uki")" = 2 ]
+}
+check "a kernel image's events are explained" uki_explained
+gpt_stays_unknown() {
+    "$dstack" measure uki $uki --firmware gcp --explain >"$work/uki" &&
+        grep -q 'partition table .*not known' "$work/uki" && ! grep -q '^PCR2 ' "$work/uki" &&
+        "$dstack" measure uki $uki --firmware gcp --gpt-digest "$(printf 5a%.0s {1..32})" |
+        grep -q '^PCR2 '
+}
+check "a partition table that is not given leaves PCR 2 open" gpt_stays_unknown
+documents_are_written() {
+    "$dstack" measure uki $uki --firmware gcp --document "$work/gcp.cbor" --json >"$work/uki" &&
+        grep -q "\"uki_authenticode\": *\"$(tail -c 32 "$work/gcp.cbor" | od -An -tx1 | tr -d ' \n')\"" \
+            "$work/uki" &&
+        "$dstack" measure uki $uki --firmware aws --pcr7 "$(printf 07%.0s {1..48})" \
+            --document "$work/aws.cbor" --json >"$work/uki" &&
+        grep -q "\"boot_pcr_digest\": *\"$(tail -c 32 "$work/aws.cbor" | od -An -tx1 | tr -d ' \n')\"" \
+            "$work/uki"
+}
+check "the cloud's documents are written" documents_are_written
+check "an image must tell its stub's version" refused 1 "does not tell" \
+    "$dstack" measure uki tests/fuzz/corpus/uki/untold
+check "or be told" "$dstack" measure uki tests/fuzz/corpus/uki/untold --stub-version 255
+check "firmware has a name" refused 2 "uefi, aws or gcp" "$dstack" measure uki $uki --firmware x
+check "PCR 7 belongs to AWS" refused 2 "--firmware aws" \
+    "$dstack" measure uki $uki --pcr7 "$(printf 07%.0s {1..48})"
+check "a document needs a cloud" refused 2 "--document needs" \
+    "$dstack" measure uki $uki --document "$work/none"
+
 image=../shared/data/measurement/synthetic-image
 if [ -d $image ]; then
     explained() {

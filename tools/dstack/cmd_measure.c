@@ -46,9 +46,13 @@ static const struct cli_command command_write = {
     .run = run_write,
 };
 
-static const struct cli_command *const children[] = {
-    &cli_command_measure_tdx, &cli_command_measure_snp, &cli_command_measure_acpi,
-    &command_digest,          &command_write,           NULL};
+static const struct cli_command *const children[] = {&cli_command_measure_tdx,
+                                                     &cli_command_measure_snp,
+                                                     &cli_command_measure_acpi,
+                                                     &cli_command_measure_uki,
+                                                     &command_digest,
+                                                     &command_write,
+                                                     NULL};
 
 const struct cli_command cli_command_measure = {
     .name = "measure",

@@ -6,7 +6,8 @@
 
 #include "cli.h"
 
-extern const struct cli_command cli_command_measure_tdx, cli_command_measure_acpi;
+extern const struct cli_command cli_command_measure_tdx, cli_command_measure_acpi,
+    cli_command_measure_uki;
 
 /* A machine by --vm-config and the options that override its members. */
 int measure_read_config(struct cli *cli, dstack_vm_config *out, dstack_error *err);
