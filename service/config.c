@@ -468,6 +468,10 @@ int config_print(const service_config *config, dstack_buf *out, dstack_error *er
     return buf_check(out, err);
 }
 
+const char *config_type_name(config_type type) {
+    return type_names[type];
+}
+
 void config_describe(const config_key *keys, size_t count, dstack_buf *out) {
     for (size_t i = 0; i < count; i++) {
         buf_put_fmt(out, "  %-36s %-10s %-24s %s\n", keys[i].path, type_names[keys[i].type],

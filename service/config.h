@@ -77,6 +77,8 @@ void config_http_limits(const service_config *config, const char *prefix, struct
 
 /* Effective configuration as YAML that loads to the same. */
 int config_print(const service_config *config, dstack_buf *out, dstack_error *err);
+/* "text", "number", ... */
+const char *config_type_name(config_type type);
 /* The table as text for --help and docs: key, type, default, help. */
 void config_describe(const config_key *keys, size_t count, dstack_buf *out);
 /* Parsers of the text forms, for other inputs. */

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "service/daemon_help.h"
 #include "service/log.h"
 #include "service/systemd.h"
 
@@ -29,23 +30,6 @@ static int64_t last_warning;
 
 bool daemon_insecure(void) {
     return insecure;
-}
-
-static void print_help(const daemon_description *d) {
-    DSTACK_AUTO(buf) dstack_buf keys = {0};
-    config_describe(d->keys, d->key_count, &keys);
-    printf("%s: %s\n\nusage: %s [--config FILE] [options]\n\n"
-           "  --config FILE    YAML file; without it every key has its default\n"
-           "  --check-config   check the file and end\n"
-           "  --print-config   print the configuration in effect and end\n"
-           "  --log-level L    error, warn, info (default) or debug\n"
-           "  --insecure-dev   allow settings that are only for development; everything that this\n"
-           "                   process issues or reports is marked\n",
-           d->name, d->summary, d->name);
-    for (size_t i = 0; d->flags != NULL && d->flags[i] != NULL; i++) {
-        printf("  --%s\n", d->flags[i]);
-    }
-    printf("  --version, --help\n\nkeys (name, type, default, meaning):\n%s", buf_text(&keys));
 }
 
 static void print_version(const daemon_description *d) {
@@ -94,9 +78,18 @@ static int read_command_line(const daemon_description *d, int argc, char **argv,
         } else if (strcmp(name, "--insecure-dev") == 0) {
             options->insecure_dev = true;
         } else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-            print_help(d);
+            daemon_help(d, stdout);
             line->done = true;
             return 0;
+        } else if (strcmp(name, "--man") == 0) {
+            daemon_man(d, stdout);
+            line->done = true;
+            return 0;
+        } else if (strcmp(name, "--completion") == 0 && i + 1 < argc) {
+            line->done = true;
+            return daemon_completion(d, argv[i + 1], stdout)
+                       ? 0
+                       : usage_error(d, "completion is for bash, zsh or fish, not ", argv[i + 1]);
         } else if (strcmp(name, "--version") == 0) {
             print_version(d);
             line->done = true;

@@ -40,3 +40,16 @@ done
 # A C++ compiler reads the headers too.
 # shellcheck disable=SC2046 # as above
 echo '#include <dstack/dstack.h>' | c++ -x c++ -std=c++17 -Wall -Werror -fsyntax-only $(pkg-config --cflags dstack) -
+# Every program that is installed says what it is, and has its manual page.
+for program in "$prefix"/bin/*; do
+    name=$(basename "$program")
+    page=$prefix/share/man/man1/$name.1
+    grep -q "^\.SH SYNOPSIS" "$page" || { echo "$name has no manual page" >&2; exit 1; }
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$program" --help | grep -q "^[Uu]sage: $name"
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$program" --version | grep -q '[0-9]'
+done
+for shell in bash zsh fish; do
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$prefix/bin/dstack-kms" --completion $shell |
+        grep -q -e --check-config -e 'l check-config'
+done
+bash -n "$prefix/share/bash-completion/completions/dstack-kms"
