@@ -45,11 +45,11 @@ for program in "$prefix"/bin/*; do
     name=$(basename "$program")
     page=$prefix/share/man/man1/$name.1
     grep -q "^\.SH SYNOPSIS" "$page" || { echo "$name has no manual page" >&2; exit 1; }
-    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$program" --help | grep -q "^[Uu]sage: $name"
-    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$program" --version | grep -q '[0-9]'
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$program" --help | grep "^[Uu]sage: $name" >/dev/null
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$program" --version | grep '[0-9]' >/dev/null
 done
 for shell in bash zsh fish; do
     LD_LIBRARY_PATH=$(pkg-config --variable=libdir dstack) "$prefix/bin/dstack-kms" --completion $shell |
-        grep -q -e --check-config -e 'l check-config'
+        grep -e --check-config -e 'l check-config' >/dev/null
 done
 bash -n "$prefix/share/bash-completion/completions/dstack-kms"

@@ -1,10 +1,9 @@
 #!/usr/bin/python3
 """The agent's public pages: switches, escaping, logs, metrics, and how they look in a browser.
 
-usage: test_agent_pages.py PAGE_AGENT
-The agent is real, its TEE simulated. Its container engine is docker_recorded.py for contents that no
-real engine gives, and a real dockerd where one can run: as root, with the image's build root or Docker
-on this machine.
+usage: test_agent_pages.py PAGE_AGENT [--docker]
+The agent is real, its TEE simulated. Its container engine is docker_recorded.py, for contents that no
+real engine gives; with --docker a real dockerd, as root, from the image's build root or this machine.
 """
 
 import contextlib
@@ -461,7 +460,7 @@ def real(program, folder):
     root = docker_real.where()
     if root is None:
         print("skipped: no dockerd can run here (root, and an image's build root or Docker)", flush=True)
-        return
+        sys.exit(77)
     with docker_real.engine(folder, root) as (engine, log):
         check(f"dockerd starts {log.read_text()[-300:] if engine is None else ''}", engine is not None)
         engine.load(folder)
@@ -487,6 +486,9 @@ def main():
     program = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = pathlib.Path(name)
+        if sys.argv[2:] == ["--docker"]:
+            real(program, folder)
+            return
         pictures = pathlib.Path(os.environ.get("PICTURES", name))
         with recorded(folder) as (engine, requests):
             with agent(program, engine, ALL) as (port, pid):
@@ -504,7 +506,6 @@ def main():
                 switches(port)
         with agent(program, folder / "nothing.sock", ALL) as (port, pid):
             no_engine(port)
-        real(program, folder)
 
 
 if __name__ == "__main__":
