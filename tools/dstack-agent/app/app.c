@@ -125,7 +125,7 @@ int app_main(int argc, char **argv) {
         fprintf(stderr, "usage: dstack-agent app start|stop\n");
         return 2;
     }
-    host_api *host = host_api_open(AGENT_HOST_PORT, 5000);
+    host_api *host = host_api_open(AGENT_HOST_PORT, 30000);
     int rc = app_start(host, &err);
     if (rc != 0) {
         LOG_ERROR("the app did not start", "error", err.message);

@@ -11,7 +11,9 @@
 #include "paths.h"
 #include "service/log.h"
 
-#define HOST_WAIT_MS 5000
+/* Every machine has this port. Its driver and name come up beside this program, late on a host that is
+ * busy; without it the host would not learn the instance id, nor anyone why a boot failed. */
+#define HOST_WAIT_MS 60000
 
 static void gateway_failed(void *context, const dstack_error *err) {
     boot *b = context;
