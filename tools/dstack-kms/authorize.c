@@ -4,6 +4,7 @@
 
 #include <dstack/measure.h>
 #include <dstack/nitro.h>
+#include <dstack/tpm.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -18,6 +19,10 @@ dstack_attestation_options kms_judge_options(kms *k, const char *vm_config, bool
         .boot_time = boot_time,
         .collateral = collateral_fetch_for,
         .collateral_user = k->fetcher,
+        .snp_certs = snp_fetch_for,
+        .snp_certs_user = k->snp_fetcher,
+        .tpm_collateral = k->tpm_fetcher != NULL ? dstack_tpm_collateral_fetch : NULL,
+        .tpm_collateral_user = k->tpm_fetcher,
         .image = image ? kms_image_check : NULL,
         .image_user = k,
     };

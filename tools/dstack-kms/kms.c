@@ -4,6 +4,8 @@
 
 #include <config.h>
 
+#include <dstack/tpm.h>
+
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cursor.h"
@@ -13,15 +15,23 @@
 #define EVIDENCE_REMEMBERED 32768
 #define VERSION_TEXT "v" DSTACK_PROJECT_VERSION " (" DSTACK_REVISION ")"
 
-static int open_fetcher(kms *k, dstack_error *err) {
+/* What evidence does not bring along: Intel's collateral, AMD's certificates, those of vTPM keys. */
+static int open_fetchers(kms *k, dstack_error *err) {
     const char *const *urls;
+    const char *folder = config_str(k->config, "core.attestation.collateral_cache");
+    int64_t timeout_ms = config_duration_ms(k->config, "core.attestation.urls.timeout");
     size_t count = config_list(k->config, "core.attestation.urls.pccs", &urls);
-    k->fetcher = collateral_fetcher_new(
-        urls, count, config_duration_ms(k->config, "core.attestation.urls.timeout"));
-    bool kept = k->fetcher != NULL &&
-                collateral_fetcher_keep_in(
-                    k->fetcher, config_str(k->config, "core.attestation.collateral_cache"));
-    return kept ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+    k->fetcher = collateral_fetcher_new(urls, count, timeout_ms);
+    bool made = k->fetcher != NULL && collateral_fetcher_keep_in(k->fetcher, folder);
+    count = config_list(k->config, "core.attestation.urls.amd_kds", &urls);
+    k->snp_fetcher = snp_fetcher_new(urls, count, timeout_ms, folder);
+    if (!made || k->snp_fetcher == NULL) {
+        return error_set(err, DSTACK_E_MEMORY, "out of memory");
+    }
+    const dstack_tpm_fetcher_options tpm = {.timeout_ms = timeout_ms};
+    return config_bool(k->config, "core.attestation.urls.tpm")
+               ? dstack_tpm_fetcher_new(&k->tpm_fetcher, &tpm, err)
+               : 0;
 }
 
 static int open_policy(kms *k, dstack_error *err) {
@@ -36,7 +46,7 @@ int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *
     size_t count = config_list(config, "core.attestation.collateral", &bundles);
     int rc = trust_open(&k->trust, config_str(config, "core.attestation.root_ca.tdx"), bundles,
                         count, insecure, err);
-    rc = rc != 0 ? rc : open_fetcher(k, err);
+    rc = rc != 0 ? rc : open_fetchers(k, err);
     rc = rc != 0 ? rc : kms_images_open(k, err);
     if (rc == 0) {
         k->freshness = freshness_new(EVIDENCE_REMEMBERED);
@@ -66,6 +76,8 @@ void kms_close(kms *k) {
     freshness_free(k->freshness);
     workload_free(k->workload);
     collateral_fetcher_free(k->fetcher);
+    snp_fetcher_free(k->snp_fetcher);
+    dstack_tpm_fetcher_free(k->tpm_fetcher);
     trust_clear(&k->trust);
     dstack_buf_clear(&k->own_boot_info);
     if (k->store_lock >= 0) {

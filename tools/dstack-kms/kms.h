@@ -15,6 +15,7 @@
 #include "service/collateral_watch.h"
 #include "service/rate.h"
 #include "service/rpc.h"
+#include "service/snp_certs.h"
 #include "service/tlog_store.h"
 #include "service/trust.h"
 #include "service/workload.h"
@@ -27,6 +28,8 @@ typedef struct kms {
     bool insecure;
     trust trust;
     collateral_fetcher *fetcher;
+    snp_fetcher *snp_fetcher;
+    struct dstack_tpm_fetcher *tpm_fetcher; /* NULL: nothing is fetched for vTPMs */
     collateral_watch *watch;
     workload
         *workload; /* NULL: evidence comes from the guest agent, or (insecure-dev) there is none */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <dstack/collateral.h>
+#include <dstack/snp.h>
 
 #include "auth.h"
 #include "base/error.h"
@@ -34,8 +35,13 @@ static const config_key keys[] = {
     {"core.attestation.collateral", CONFIG_LIST, "", "files with Intel collateral bundles (JSON)"},
     {"core.attestation.urls.pccs", CONFIG_LIST, DSTACK_COLLATERAL_DEFAULT_SERVER,
      "servers to fetch collateral from, in order; []: none"},
+    {"core.attestation.urls.amd_kds", CONFIG_LIST, DSTACK_SNP_DEFAULT_SERVER,
+     "servers to fetch AMD's certificates from, when SEV-SNP evidence has none; []: none"},
+    {"core.attestation.urls.tpm", CONFIG_BOOL, "true",
+     "fetch certificates and revocation lists of Google Cloud's vTPM keys from where they are "
+     "published"},
     {"core.attestation.collateral_cache", CONFIG_PATH, "",
-     "folder in which fetched collateral is kept; empty: none"},
+     "folder in which what was fetched is kept; empty: none"},
     {"core.attestation.urls.timeout", CONFIG_DURATION, "10s", "of one request to them"},
     CONFIG_COLLATERAL_RENEWAL("core.attestation.renewal"),
     {"core.image.verify", CONFIG_BOOL, "true",
