@@ -151,8 +151,9 @@ static void options_decide_what_passes(void **state) {
 
 static void usage_and_missing_files_have_their_own_exit_codes(void **state) {
     const files *f = *state;
-    DSTACK_AUTO(json) json_t *a = NULL, *b = NULL, *c = NULL, *d = NULL;
-    assert_int_equal(RUN(&a, "quote", "verify", f->quote), 2);
+    DSTACK_AUTO(json) json_t *a = NULL, *b = NULL, *c = NULL, *d = NULL, *e = NULL;
+    assert_int_equal(RUN(&a, "quote", "verify"), 2);
+    assert_int_equal(RUN(&e, "quote", "verify", f->none), 3);
     assert_int_equal(RUN(&b, "quote", "verify", f->none, "--collateral", f->collateral), 3);
     assert_int_equal(RUN(&c, "quote", "verify", f->quote, "--collateral", f->none), 3);
     assert_int_equal(RUN(&d, "quote", "verify", f->quote, "--collateral", f->collateral,
@@ -163,6 +164,7 @@ static void usage_and_missing_files_have_their_own_exit_codes(void **state) {
 static void collateral_is_fetched_once_and_verifies_the_quote(void **state) {
     const files *f = *state;
     DSTACK_AUTO(json) json_t *bundle = NULL, *gone = NULL, *verified = NULL, *refused = NULL;
+    DSTACK_AUTO(json) json_t *unnamed = NULL;
     DSTACK_AUTO(collateral) dstack_collateral *c = NULL;
     DSTACK_AUTO(buf) dstack_buf text = {0};
     dstack_error err = {0};
@@ -176,6 +178,10 @@ static void collateral_is_fetched_once_and_verifies_the_quote(void **state) {
     assert_int_equal(
         RUN(&bundle, "quote", "collateral", f->quote, "--pccs", server.url, "--cache", cache), 0);
     assert_non_null(json_object_get(bundle, "pck_certificate_chain"));
+    /* No server named: the environment's. */
+    assert_int_equal(setenv("PCCS_URL", server.url, 1), 0);
+    assert_int_equal(RUN(&unnamed, "quote", "verify", f->quote, "--no-cache", "--root", f->der), 0);
+    assert_int_equal(unsetenv("PCCS_URL"), 0);
     atomic_store(&server.fault, PCCS_MISSING);
     assert_int_equal(RUN(&verified, "quote", "verify", f->quote, "--pccs", server.url, "--cache",
                          cache, "--root", f->der),
