@@ -302,7 +302,7 @@ static int start_daemon(http_listener *listener, dstack_error *err) {
     OPTION(MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_uri, listener);
     OPTION(MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, listener);
     if (listener->config.tls != NULL) {
-        flags |= MHD_USE_TLS;
+        flags = (flags & ~(unsigned)MHD_USE_EPOLL) | MHD_USE_POLL | MHD_USE_TLS;
         OPTION(MHD_OPTION_HTTPS_PRIORITIES, 0, http_tls_priorities());
         OPTION(MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, http_tls_retrieve);
     }
