@@ -7,6 +7,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "kms.h"
+#include "service/image_answers.h"
 #if DSTACK_HAVE_IMAGES
 #include "service/image_store.h"
 #endif
@@ -71,6 +72,11 @@ static int check_download(kms *k, const char *image, const dstack_image_question
 int kms_image_check(void *user, const dstack_image_question *question, dstack_anchor *anchor,
                     uint8_t hash[32], dstack_error *err) {
     kms *k = user;
+    uint8_t name[32];
+    const bool named = image_answers_name(question, name);
+    if (named && image_answers_find(k->answers, name, anchor, hash)) {
+        return 0;
+    }
     DSTACK_AUTO(vm_config) dstack_vm_config config = {0};
     if (question->variant != DSTACK_TEE_TDX || question->vm_config == NULL) {
         return dstack_measure_image_check(NULL, question, anchor, hash, err);
@@ -85,7 +91,12 @@ int kms_image_check(void *user, const dstack_image_question *question, dstack_an
     if (rc != 0) {
         return rc;
     }
-    return k->images != NULL && !config.has_measurement
-               ? check_download(k, config.os_image_hash, question, anchor, hash, err)
-               : dstack_measure_image_check(NULL, question, anchor, hash, err);
+    if (k->images != NULL && !config.has_measurement) {
+        return check_download(k, config.os_image_hash, question, anchor, hash, err);
+    }
+    rc = dstack_measure_image_check(NULL, question, anchor, hash, err);
+    if (rc == 0 && named) {
+        image_answers_keep(k->answers, name, *anchor, hash);
+    }
+    return rc;
 }

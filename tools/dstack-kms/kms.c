@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
+#include "service/image_answers.h"
 #include "service/log.h"
 
 #define EVIDENCE_REMEMBERED 32768
@@ -50,7 +51,10 @@ int kms_open(kms *k, const service_config *config, bool insecure, dstack_error *
     rc = rc != 0 ? rc : kms_images_open(k, err);
     if (rc == 0) {
         k->freshness = freshness_new(EVIDENCE_REMEMBERED);
-        rc = k->freshness != NULL ? 0 : error_set(err, DSTACK_E_MEMORY, "out of memory");
+        k->answers = image_answers_new();
+        rc = k->freshness != NULL && k->answers != NULL
+                 ? 0
+                 : error_set(err, DSTACK_E_MEMORY, "out of memory");
     }
     rc = rc != 0 ? rc : kms_own_open(k, err);
     rc = rc != 0 ? rc : open_policy(k, err);
@@ -74,6 +78,7 @@ void kms_close(kms *k) {
     kms_auth_free(k->auth);
     kms_images_close(k);
     freshness_free(k->freshness);
+    image_answers_free(k->answers);
     workload_free(k->workload);
     collateral_fetcher_free(k->fetcher);
     snp_fetcher_free(k->snp_fetcher);

@@ -37,6 +37,7 @@ typedef struct kms {
     kms_signer *signer;
     kms_authority authority;
     kms_auth *auth;
+    struct image_answers *answers;
     struct image_store *images; /* NULL: nothing is downloaded */
     freshness *freshness;
     dstack_buf own_boot_info; /* JSON of the own measured identity; empty without a TEE */
