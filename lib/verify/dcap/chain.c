@@ -6,6 +6,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "verify/dcap/pck.h"
+#include "x509/constraints.h"
 #include "x509/pem.h"
 
 static int add_cert(dcap_chain *chain, pem_block *block, dstack_error *err) {
@@ -122,10 +123,6 @@ static int check_alone(path_search *s, const x509_cert *cert) {
             return refuse(s, cert, DSTACK_E_DCAP_CERT_CONSTRAINTS,
                           "has more CAs below it than its path length allows");
         }
-        if (cert->has_name_constraints) {
-            return refuse(s, cert, DSTACK_E_DCAP_CERT_CONSTRAINTS,
-                          "has name constraints, which are not supported");
-        }
         if (cert->has_key_usage && (cert->key_usage & X509_KU_CERT_SIGN) == 0 &&
             !dcap_waive(s->trust->compat, DSTACK_COMPAT_KEY_USAGE)) {
             return refuse(s, cert, DSTACK_E_DCAP_CERT_USAGE, "may not sign certificates");
@@ -181,6 +178,20 @@ static bool is_signed_by(const x509_cert *cert, const ecdsa_key *key) {
            ecdsa_key_curve(key) == ECDSA_P256 && x509_cert_verify_signature(cert, key, NULL) == 0;
 }
 
+/* Whether the first `count` certificates of the path bear names that a CA above them allows. */
+static int check_constraints(const path_search *s, const x509_cert *ca, size_t count) {
+    const x509_cert *below[DCAP_MAX_INTERMEDIATES + 1];
+    if (!ca->has_name_constraints) {
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        below[i] = &s->chain->certs[s->path[i]].x509;
+    }
+    return x509_constraints_check(ca, below, count, s->err) == 0
+               ? 0
+               : dcap_reclass(s->err, DSTACK_E_DCAP_CERT_CONSTRAINTS, "certificate chain");
+}
+
 /* Signatures and revocation from the anchor down to the leaf. */
 static int check_down(path_search *s) {
     const x509_cert *issuer = &s->trust->anchor->cert;
@@ -198,7 +209,8 @@ static int check_down(path_search *s) {
             return refuse(s, &cert->x509, DSTACK_E_DCAP_CERT_SIGNATURE,
                           "is not signed by its issuer with ECDSA P-256 and SHA-256");
         }
-        int rc = check_revoked(s, &cert->x509, i == 1, issuer, key);
+        int rc = check_constraints(s, issuer, i);
+        rc = rc != 0 ? rc : check_revoked(s, &cert->x509, i == 1, issuer, key);
         if (rc != 0) {
             return rc;
         }
@@ -288,6 +300,7 @@ int dcap_chain_verify_ca(dcap_chain *chain, const dcap_anchor *anchor, const x50
         rc = refuse(&s, &ca->x509, DSTACK_E_DCAP_CERT_SIGNATURE,
                     "is not signed by the trust root with ECDSA P-256 and SHA-256");
     }
+    rc = rc != 0 ? rc : check_constraints(&s, &anchor->cert, 1);
     if (rc == 0) {
         rc = check_revoked(&s, &ca->x509, false, &anchor->cert, anchor->key);
     }

@@ -140,13 +140,22 @@ static void make_cert(const made_spec *s, enum made_role role, enum made_role is
     sgx_extension(s, &sgx);
     bool pointed = role == MADE_ROOT && s->root_crl_uri != NULL;
     crl_points(pointed ? s->root_crl_uri : "", &points);
-    /* NameConstraints { permittedSubtrees { { dNSName "a" } } }, RFC 5280 section 4.2.1.10 */
+    /* NameConstraints { permittedSubtrees { { dNSName "a" } } }, RFC 5280 section 4.2.1.10; the
+     * same with directoryName "CN=a", and with rfc822Name "a" */
     static const uint8_t constraints_oid[] = {0x55, 0x1d, 0x1e};
-    static const uint8_t constraints[] = {0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, 'a'};
-    bool constrained = role == MADE_CA && s->name_constraints;
+    static const uint8_t dns_only[] = {0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, 'a'};
+    static const uint8_t directory[] = {0x30, 20,   0xa0, 18,   0x30, 16, 0xa4, 14,
+                                        0x30, 12,   0x31, 10,   0x30, 8,  0x06, 3,
+                                        0x55, 0x04, 0x03, 0x0c, 1,    'a'};
+    static const uint8_t unknown[] = {0x30, 7, 0xa0, 5, 0x30, 3, 0x81, 1, 'a'};
+    const dstack_bytes constraints[] = {{0},
+                                        bytes_of(dns_only, sizeof dns_only),
+                                        bytes_of(directory, sizeof directory),
+                                        bytes_of(unknown, sizeof unknown)};
+    bool constrained = role == MADE_CA && s->name_constraints != MADE_FREE;
     const x509_extension names = {.oid = bytes_of(constraints_oid, sizeof constraints_oid),
                                   .critical = true,
-                                  .value = bytes_of(constraints, sizeof constraints)};
+                                  .value = constraints[s->name_constraints]};
     const x509_extension custom = {.oid = pointed ? bytes_of(points_oid, sizeof points_oid)
                                                   : bytes_of(oid, sizeof oid),
                                    .value = bytes_of_buf(pointed ? &points : &sgx)};

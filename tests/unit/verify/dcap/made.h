@@ -39,6 +39,10 @@ typedef struct made_list {
     int64_t from, until;
 } made_list;
 
+/* Permitted subtrees that a CA names: of DNS names (which certificates here do not have), of
+ * directory names (others than theirs), of a form that is not known. */
+enum made_constraints { MADE_FREE, MADE_DNS_ONLY, MADE_OTHER_DIRECTORY, MADE_UNKNOWN_FORM };
+
 typedef struct made_spec {
     made_cert certs[4]; /* root to signer */
     made_list root_crl, pck_crl;
@@ -57,8 +61,8 @@ typedef struct made_spec {
     size_t auth_size;
     bool unbound_key;         /* the QE report vouches for another key */
     const char *root_crl_uri; /* distribution point in the root certificate, or NULL */
-    bool name_constraints;    /* in the PCK CA: permitted subtree of DNS names */
-    bool no_chain;            /* certification data without certificates */
+    enum made_constraints name_constraints; /* in the PCK CA */
+    bool no_chain;                          /* certification data without certificates */
 } made_spec;
 
 typedef struct made {
