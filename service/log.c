@@ -15,7 +15,8 @@
 #include "base/error.h"
 #include "service/systemd.h"
 
-#define FIELDS_MAX 16
+/* Names and values; more than any message has. */
+#define FIELDS_MAX 64
 
 static const struct {
     const char *name;
@@ -87,7 +88,7 @@ static void to_stderr(log_level level, const char *message, const char **fields,
     put_escaped(&line, message);
     for (size_t i = 0; i + 1 < count; i += 2) {
         buf_put_fmt(&line, " %s=\"", fields[i]);
-        put_escaped(&line, fields[i + 1] != NULL ? fields[i + 1] : "");
+        put_escaped(&line, fields[i + 1]);
         buf_put_u8(&line, '"');
     }
     buf_put_u8(&line, '\n');
@@ -109,7 +110,7 @@ static bool to_systemd(log_level level, const char *message, const char **fields
             char c = fields[i][n];
             name[at++] = (char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
         }
-        systemd_journal_put(&entry, name, fields[i + 1] != NULL ? fields[i + 1] : "");
+        systemd_journal_put(&entry, name, fields[i + 1]);
     }
     return !entry.failed && systemd_journal_send(bytes_of_buf(&entry));
 }
@@ -127,8 +128,11 @@ void log_write(log_level level, const char *message, ...) {
         if (name == NULL) {
             break;
         }
-        fields[count++] = name;
-        fields[count++] = va_arg(arguments, const char *);
+        const char *value = va_arg(arguments, const char *);
+        if (value != NULL) {
+            fields[count++] = name;
+            fields[count++] = value;
+        }
     }
     va_end(arguments);
     if (!to_journal || !to_systemd(level, message, fields, count)) {

@@ -3,8 +3,8 @@
  *
  *     LOG_INFO("key released", "app_id", app_id_hex, "request", http_request_id(request));
  *
- * Fields are pairs of strings; a NULL value prints as empty. Values are quoted and escaped, so that
- * nothing from outside can forge a line. Types that hold secrets have no printer: never pass one.
+ * Fields are pairs of strings; one whose value is NULL is left out. Values are quoted and escaped, so
+ * that nothing from outside can forge a line. Types that hold secrets have no printer: never pass one.
  */
 #ifndef SERVICE_LOG_H
 #define SERVICE_LOG_H
