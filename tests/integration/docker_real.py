@@ -33,8 +33,10 @@ START = r"""
 set -e
 if [ -n "$ROOT" ]; then
     mount --bind "$ROOT" "$WORK/root"
+    # The image is built from this root: nothing may change it, and dockerd makes folders in /opt.
+    mount -o remount,bind,ro "$WORK/root"
     for d in proc sys dev; do mount --rbind "/$d" "$WORK/root/$d"; done
-    mount -t tmpfs tmpfs "$WORK/root/tmp"
+    for d in tmp opt; do mount -t tmpfs tmpfs "$WORK/root/$d"; done
     R=$WORK/root
 fi
 mount --bind "$WORK/run" "$R/run"
