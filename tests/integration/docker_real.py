@@ -32,12 +32,29 @@ int main(int argc, char **argv) {
 START = r"""
 set -e
 if [ -n "$ROOT" ]; then
-    mount --bind "$ROOT" "$WORK/root"
-    # The image is built from this root: nothing may change it, and dockerd makes folders in /opt.
-    mount -o remount,bind,ro "$WORK/root"
-    for d in proc sys dev; do mount --rbind "/$d" "$WORK/root/$d"; done
-    for d in tmp opt; do mount -t tmpfs tmpfs "$WORK/root/$d"; done
+    # The guest image is built from this root, so nothing may change it, and dockerd makes folders
+    # here and there: each of its own is bound read-only below a root in memory.
     R=$WORK/root
+    mount -t tmpfs tmpfs "$R"
+    for p in "$ROOT"/*; do
+        n=$R/${p##*/}
+        if [ -L "$p" ]; then
+            cp -P "$p" "$n"
+        elif [ -d "$p" ]; then
+            mkdir "$n"
+            mount --bind "$p" "$n"
+            mount -o remount,bind,ro "$n"
+        fi
+    done
+    for d in proc sys dev; do
+        mkdir -p "$R/$d"
+        mount --rbind "/$d" "$R/$d"
+    done
+    for d in run tmp opt var; do
+        mkdir -p "$R/$d"
+        mount -t tmpfs tmpfs "$R/$d"
+    done
+    mkdir "$R/var/lib"
 fi
 mount --bind "$WORK/run" "$R/run"
 mount -t tmpfs tmpfs "$R/var/lib"
