@@ -9,7 +9,8 @@ typedef struct images {
     world *w;
     http_server *server;
     http_route route;
-    dstack_buf archive; /* what the server gives */
+    pthread_mutex_t lock; /* archive, status, delay_ms and last: a slow answer outlives its case */
+    dstack_buf archive;   /* what the server gives */
     int status;
     unsigned delay_ms;
     atomic_uint asked;
@@ -21,10 +22,22 @@ typedef struct images {
 
 static void serve(http_request *request, http_response *response, void *user) {
     images *i = user;
+    pthread_mutex_lock(&i->lock);
     snprintf(i->last, sizeof i->last, "%s", http_request_path(request));
+    unsigned delay_ms = i->delay_ms;
+    pthread_mutex_unlock(&i->lock);
     atomic_fetch_add(&i->asked, 1);
-    usleep(i->delay_ms * 1000);
+    usleep(delay_ms * 1000);
+    pthread_mutex_lock(&i->lock);
     http_response_bytes(response, i->status, "application/gzip", bytes_of_buf(&i->archive));
+    pthread_mutex_unlock(&i->lock);
+}
+
+static void answer_with(images *i, int status, unsigned delay_ms) {
+    pthread_mutex_lock(&i->lock);
+    i->status = status;
+    i->delay_ms = delay_ms;
+    pthread_mutex_unlock(&i->lock);
 }
 
 static char *legacy_config(const char *image, unsigned cpus, uint64_t memory) {
@@ -44,8 +57,10 @@ static void pack(images *i, const char *folder, const char *change) {
              "tar --owner=0 --group=0 -czf ../archive.tar.gz .",
              i->w->dir, folder, i->w->dir, i->w->dir, change[0] != 0 ? change : "true");
     assert_int_equal(system(command), 0);
+    pthread_mutex_lock(&i->lock);
     buf_reset(&i->archive);
     load_file(world_path(i->w, "archive.tar.gz"), &i->archive);
+    pthread_mutex_unlock(&i->lock);
 }
 
 static void start(images *i, world *w) {
@@ -53,6 +68,7 @@ static void start(images *i, world *w) {
     dstack_vm_config config;
     dstack_measurements measured;
     *i = (images){.w = w, .status = 200};
+    pthread_mutex_init(&i->lock, NULL);
     i->route = (http_route){"GET", "/**", serve, i, 0, 0};
     i->server = http_server_new(&(http_server_config){.name = "images", .workers = 4});
     assert_ok(http_server_listen(i->server,
@@ -74,6 +90,7 @@ static void start(images *i, world *w) {
 static void end(images *i) {
     http_server_free(i->server);
     dstack_buf_clear(&i->archive);
+    pthread_mutex_destroy(&i->lock);
     free(i->vm_config);
     workload_free(i->guest);
     world_tee_stop(&i->tee);
@@ -151,18 +168,18 @@ static void each_image_that_is_not_what_its_hash_says_is_refused(void **state) {
     };
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         pack(&i, w->image.dir, cases[c].change);
-        i.status = cases[c].status;
-        i.delay_ms = cases[c].delay_ms;
+        answer_with(&i, cases[c].status, cases[c].delay_ms);
         run_with(&i, cases[c].settings);
         expect_refusal(w, i.guest, i.vm_config, cases[c].says);
         expect_refusal(w, i.guest, i.vm_config,
                        "App not allowed: Failed to verify os image hash: ");
     }
     /* no archive at all */
-    i.status = 200;
-    i.delay_ms = 0;
+    answer_with(&i, 200, 0);
+    pthread_mutex_lock(&i.lock);
     buf_reset(&i.archive);
     buf_put_str(&i.archive, "<html>no image</html>");
+    pthread_mutex_unlock(&i.lock);
     run_with(&i, "");
     expect_refusal(w, i.guest, i.vm_config, "Failed to read image archive entry");
     /* and nowhere to fetch it from */
